@@ -1,0 +1,14 @@
+"""Invoke's entry point: which namespaces exist. The commands live in the folder `tasks/` beside this file."""
+
+import sys
+
+# Invoke loads this file as the module `tasks`; with a path it is the package as well.
+__path__ = [__file__.removesuffix(".py")]
+# Invoke forbids bytecode, which would compile every module again at every run.
+sys.dont_write_bytecode = False
+
+from invoke.collection import Collection  # noqa: E402
+
+from tasks import net  # noqa: E402
+
+namespace = Collection(net)

@@ -1,0 +1,95 @@
+"""Owns what people see: results on stdout, step lines on stderr, tables, JSON, all through the redactor."""
+
+import json
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from tasks.secret import REDACTOR, Secret
+
+# Below this a step's elapsed time says nothing to a person.
+SECONDS_WORTH_SAYING = 1.0
+
+
+def say(text: str = "") -> None:
+    """Print a result, for people, on stdout."""
+    print(REDACTOR.clean(text), flush=True)  # noqa: T201
+
+
+def step(text: str) -> None:
+    """Print one line of progress on stderr."""
+    print(REDACTOR.clean(text), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def document(value: object) -> None:
+    """Print one JSON document on stdout."""
+    say(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def hand_over(secret: Secret) -> None:
+    """Print a secret that a command exists to print: the only way for one to reach stdout."""
+    print(secret.reveal(), flush=True)  # noqa: T201
+
+
+@contextmanager
+def timed_step(text: str) -> Iterator[None]:
+    """Say what is done, and afterwards how long it took if that exceeds a second."""
+    started = time.monotonic()
+    step(text)
+    yield
+    elapsed = time.monotonic() - started
+    if elapsed >= SECONDS_WORTH_SAYING:
+        step(f"  … {elapsed:.1f} s")
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return the rows as aligned columns; the first row is the head. Plain text: a pipe gets the same."""
+    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def may_ask() -> bool:
+    """Whether a person can be asked: a terminal on stdin and stderr, and no CI."""
+    in_ci = os.environ.get("CI", "") not in {"", "0", "false"}
+    return not in_ci and _is_terminal(0) and _is_terminal(2)
+
+
+def ask_hidden(prompt: str) -> Secret:
+    """Ask a person for a secret without showing it. Ctrl-D raises EOFError, Ctrl-C KeyboardInterrupt."""
+    from getpass import getpass
+
+    return REDACTOR.learn(Secret(getpass(REDACTOR.clean(prompt), stream=sys.stderr)))
+
+
+def ask_yes(prompt: str) -> bool:
+    """Ask a person a question whose answer is yes only when it is typed out."""
+    sys.stderr.write(f"{REDACTOR.clean(prompt)} [yes/no] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def visible(text: str) -> str:
+    """Return foreign text with control characters escaped, so that it cannot touch the terminal."""
+    return "".join(letter if letter in "\n\t" or letter.isprintable() else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
+
+
+def _is_terminal(descriptor: int) -> bool:
+    try:
+        return os.isatty(descriptor)
+    except OSError:
+        return False

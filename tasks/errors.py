@@ -1,0 +1,84 @@
+"""Owns the kinds of failure and the exit status of each. Imports nothing.
+
+The numbers follow sysexits.h where it has a name for the case (64 usage, 69 unavailable, 70 software, 74 I/O error,
+75 temporary failure, 77 no permission, 78 configuration); README's table is the same list.
+"""
+
+
+class Failure(Exception):  # noqa: N818 - a name in the words of the reader
+    """Something foreseeable went wrong: what failed, why in the other program's words, what to run next."""
+
+    exit_status = 70
+    cause = "bug"
+
+    def __init__(self, what: str, *, why: str = "", next_step: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        """Everything a person needs, in one to three lines."""
+        lines = [f"{self.what}: {self.why}" if self.why else self.what]
+        if self.next_step:
+            lines.append(f"  next: {self.next_step}")
+        return "\n".join(lines)
+
+
+class UsageFailure(Failure):
+    """The command was given words that it cannot take."""
+
+    exit_status = 64
+    cause = "usage"
+
+
+class Unavailable(Failure):
+    """Something is not there or cannot be reached: a daemon, a host, a program, an item."""
+
+    exit_status = 69
+    cause = "unavailable"
+
+
+class NotSaved(Failure):
+    """The work is done, but what had to be kept could not be kept."""
+
+    exit_status = 74
+    cause = "not-saved"
+
+
+class TimedOut(Failure):
+    """A deadline passed before the other side answered."""
+
+    exit_status = 75
+    cause = "timed-out"
+
+
+class Busy(Failure):
+    """Somebody else holds what this command needs; trying again later helps."""
+
+    exit_status = 75
+    cause = "busy"
+
+
+class Refused(Failure):
+    """The other side said no: a key, a password, a host key, a login."""
+
+    exit_status = 77
+    cause = "refused"
+
+
+class ConfigurationFailure(Failure):
+    """A setting, a file or the place itself is not as it must be."""
+
+    exit_status = 78
+    cause = "configuration"
+
+
+class RemoteExit(Failure):
+    """A remote command ended with a status of its own, which becomes ours; nothing is printed about it."""
+
+    cause = "remote"
+
+    def __init__(self, exit_status: int) -> None:
+        super().__init__(f"the remote command ended with {exit_status}")
+        self.exit_status = exit_status

@@ -1,0 +1,107 @@
+"""Owns private files: folders of 0700, atomic and fsynced writes of 0600, the lock between processes.
+
+The only file that knows filelock.
+"""
+
+import errno
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tasks.errors import Busy, ConfigurationFailure
+
+LEFTOVER_AGE = 3600.0  # seconds after which a temporary file of a killed writer is swept away
+
+
+def private_folder(path: Path) -> Path:
+    """Make the folder, its parents too, readable by its owner alone; refuse one that is somebody else's.
+
+    A folder of ours with a wider mode is tightened.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = path.lstat()
+        if not stat.S_ISDIR(state.st_mode):
+            raise ConfigurationFailure(f"{path} is not a folder", next_step=f"move it away: mv {path} {path}.old")
+        if state.st_uid != os.geteuid():
+            raise ConfigurationFailure(f"{path} belongs to user {state.st_uid}, not to us ({os.geteuid()})")
+        if stat.S_IMODE(state.st_mode) & 0o077:
+            path.chmod(0o700)
+    except OSError as error:
+        raise ConfigurationFailure(f"cannot use the folder {path}", why=os.strerror(error.errno or 0)) from None
+    return path
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace the file in one step: the old content or the new one is there at any moment, and it is on the disk."""
+    _sweep(path)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sweep(path: Path) -> None:
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        try:
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_AGE:
+                leftover.unlink()
+        except FileNotFoundError:
+            continue
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def lock(path: Path, *, deadline: float) -> Iterator[None]:
+    """Hold the lock file, or fail after `deadline` seconds with the pid of who holds it.
+
+    flock: the kernel frees it when its holder dies, however that happens. The file itself is never removed.
+    """
+    from filelock import FileLock, Timeout
+
+    guard = FileLock(path, timeout=deadline, mode=0o600)
+    try:
+        guard.acquire(poll_interval=0.02)
+    except Timeout:
+        raise Busy(
+            f"another command holds {path} (pid {_holder(path)})",
+            next_step="wait for it, or end it, then run this again",
+        ) from None
+    except OSError as error:
+        reason = "the file system has no locks" if error.errno == errno.ENOLCK else os.strerror(error.errno or 0)
+        raise ConfigurationFailure(f"cannot lock {path}", why=reason) from None
+    try:
+        yield
+    finally:
+        guard.release()
+
+
+def _holder(path: Path) -> str:
+    # /proc/locks: "1: FLOCK  ADVISORY  WRITE 4242 fd:00:131 0 EOF"
+    inode = str(path.stat().st_ino)
+    try:
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return "unknown"
+    for fields in (line.split() for line in lines):
+        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == inode:
+            return fields[4]
+    return "unknown"

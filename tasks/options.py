@@ -1,0 +1,68 @@
+"""Owns the reading of option texts: a duration, a count, the words after `--`; a bad one is a usage error.
+
+Invoke turns an `int` default into a raw ValueError traceback for `--timeout=abc`, so every option is a text and comes
+through here.
+"""
+
+import re
+import sys
+
+from tasks.errors import UsageFailure
+
+UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h)?")
+COUNT = re.compile(r"\d{1,9}")
+
+
+def duration(name: str, text: str) -> float:
+    """Return the seconds meant by `30`, `1.5s`, `200ms`, `5m` or `2h`."""
+    match = DURATION.fullmatch(text.strip())
+    if match is None:
+        raise UsageFailure(f"--{name}: expected a time such as 30s, 5m or 2h, got {text!r}")
+    return float(match[1]) * UNITS[match[2] or ""]
+
+
+def count(name: str, text: str) -> int:
+    """Return the whole number, 1 or more, that the text of an option means."""
+    if COUNT.fullmatch(text.strip()) is None or int(text) < 1:
+        raise UsageFailure(f"--{name}: expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the names of a comma-separated option, without empty ones."""
+    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
+
+
+def words() -> tuple[str, ...]:
+    """Return the words after the first `--` of the command line; a chain has one such list."""
+    arguments = sys.argv[1:]
+    return tuple(arguments[arguments.index("--") + 1 :]) if "--" in arguments else ()
+
+
+def check_words(takers: set[str]) -> None:
+    """Refuse words after `--` that no command of this chain takes, or that two would take.
+
+    `takers` are the names of the commands that take words; one with a `--command` of its own does not.
+    """
+    if "--" not in sys.argv:
+        return
+    before = sys.argv[1 : sys.argv.index("--")]
+    taking = 0
+    for position, word in enumerate(before):
+        if word in takers:
+            taking += not _has_command(before[position + 1 :], takers)
+    if taking != 1:
+        who = "no command of this line takes them" if taking == 0 else f"{taking} commands of this line would take them"
+        raise UsageFailure(
+            f"words after `--`: {who}", next_step="give the words to one command, and --command=… to others"
+        )
+
+
+def _has_command(rest: list[str], takers: set[str]) -> bool:
+    for word in rest:
+        if word in takers:
+            return False
+        if word == "--command" or word.startswith("--command="):
+            return True
+    return False

@@ -1,0 +1,218 @@
+"""Owns other programs: run() for a short one, detach(), identify() and stop() for a long-lived one.
+
+The only user of Popen. argv tuples, never a shell; environments are given whole, never inherited by default.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.errors import Failure, TimedOut, Unavailable
+
+# What any program of ours may see of our environment; whatever else it needs is named where it is started.
+PLAIN_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+CHILD_LOCALE = {"LC_ALL": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1"}
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a short program ended: its exit status (128 + n for a signal) and what it printed."""
+
+    exit_status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """What it printed on stdout, as text."""
+        return self.stdout.decode(errors="replace")
+
+    @property
+    def complaint(self) -> str:
+        """Its last line on stderr that is not empty."""
+        lines = [line for line in self.stderr.decode(errors="replace").splitlines() if line.strip()]
+        return lines[-1].strip() if lines else ""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A process that cannot be taken for another: pid plus start time (clock ticks since boot)."""
+
+    pid: int
+    start_time: int
+    uid: int
+    program: str
+    argv: tuple[str, ...]
+
+
+def plain_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the few variables that any program may see, and `extra` over them."""
+    chosen = {name: os.environ[name] for name in PLAIN_VARIABLES if name in os.environ}
+    return {**chosen, **(extra or {})}
+
+
+def run(
+    *argv: str,
+    deadline: float,
+    environment: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    folder: Path | None = None,
+) -> Completed:
+    """Run a short program to its end, within `deadline` seconds.
+
+    The environment is exactly the one given, else `plain_environment()`.
+    """
+    try:
+        ended = subprocess.run(  # noqa: PLW1510 - the status is the caller's to judge
+            argv,
+            input=stdin,
+            capture_output=True,
+            timeout=deadline,
+            cwd=folder,
+            env=dict(plain_environment() if environment is None else environment),
+            start_new_session=True,
+        )
+    except subprocess.TimeoutExpired:
+        raise TimedOut(f"{Path(argv[0]).name} did not end within {deadline:g} s") from None
+    except OSError as error:
+        raise cannot_start(argv[0], error) from None
+    status = ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
+    return Completed(status, ended.stdout, ended.stderr)
+
+
+def detach(argv: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path) -> "Detached":
+    """Start a program that outlives us: own session, no descriptor of ours, output appended to the 0600 log."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            close_fds=True,
+            cwd=folder,
+            env=dict(environment),
+            umask=0o077,
+            start_new_session=True,
+            restore_signals=True,
+        )
+    except OSError as error:
+        raise cannot_start(argv[0], error) from None
+    finally:
+        os.close(descriptor)
+    return Detached(child)
+
+
+class Detached:
+    """A program just started: its pid, and whether it is still there, for as long as we wait for it."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]") -> None:
+        self._child = child
+        self.pid = child.pid
+
+    def exit_status(self) -> int | None:
+        """Return how it ended, or None while it runs; reaps it."""
+        return self._child.poll()
+
+    def let_go(self) -> None:
+        """Leave it to itself: it is up, and whoever adopts it will reap it. Keeps Popen from warning about that."""
+        self._child.returncode = 0
+
+
+def cannot_start(program: str, error: OSError) -> Failure:
+    """Return the failure for a program that the kernel did not start."""
+    return Unavailable(
+        f"cannot start {program}",
+        why=os.strerror(error.errno or 0),
+        next_step="`./inv programs.list` shows what is installed",
+    )
+
+
+def identify(pid: int) -> Identity | None:
+    """Return who the process is, or None when it is gone or a zombie."""
+    try:
+        # Field 2 is the name in brackets and may hold anything; count the fields after its last bracket.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
+        uid = Path(f"/proc/{pid}").stat().st_uid
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    if fields[0] in "ZX":
+        return None
+    argv = tuple(word.decode(errors="replace") for word in words)
+    return Identity(pid, int(fields[19]), uid, _program(pid, argv), argv)
+
+
+def _program(pid: int, argv: Sequence[str]) -> str:
+    try:
+        return Path(f"/proc/{pid}/exe").readlink().name.removesuffix(" (deleted)")
+    except OSError:
+        return Path(argv[0]).name if argv else "unknown"
+
+
+def own_processes() -> Iterator[Identity]:
+    """Yield every living process of this user that /proc shows."""
+    uid = os.geteuid()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            identity = identify(int(entry.name))
+            if identity is not None and identity.uid == uid:
+                yield identity
+
+
+def stop(identity: Identity, *, grace: float) -> None:
+    """End the process: SIGTERM, `grace` seconds, SIGKILL; return when it is gone. Never signals another process."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not _signal(identity, number) or _wait_gone(identity, grace):
+            return
+    raise TimedOut(f"{identity.program} (pid {identity.pid}) does not end, though it was killed")
+
+
+def _signal(identity: Identity, number: signal.Signals) -> bool:
+    """Signal by pidfd after the start time was compared, so that a reused pid is never hit."""
+    try:
+        descriptor = os.pidfd_open(identity.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if not _is_same(identity):
+            return False
+        signal.pidfd_send_signal(descriptor, number)
+        if number == signal.SIGTERM:
+            # A stopped process (SIGSTOP) acts on SIGTERM only when it goes on.
+            signal.pidfd_send_signal(descriptor, signal.SIGCONT)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _wait_gone(identity: Identity, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while _is_same(identity):
+        if time.monotonic() > end:
+            return False
+        _wait_exit(identity.pid, min(0.05, seconds))
+    return True
+
+
+def _wait_exit(pid: int, seconds: float) -> None:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        select.select([descriptor], [], [], seconds)
+    finally:
+        os.close(descriptor)
+
+
+def _is_same(identity: Identity) -> bool:
+    now = identify(identity.pid)
+    return now is not None and now.start_time == identity.start_time

@@ -1,0 +1,73 @@
+"""Owns secrets in memory: `Secret` prints as ****, `Redactor` removes known secrets and key shapes from text."""
+
+import base64
+import re
+from urllib.parse import quote
+
+# Auth keys of Tailscale (tskey-auth-, tskey-client-, tskey-api-) and of headscale (hskey-auth-, hskey-api-).
+KEY_SHAPE = re.compile(r"(?:tskey|hskey)-[A-Za-z0-9_-]+")
+MASK = "****"
+# A shorter value would blank ordinary words in every message.
+SHORTEST_REDACTED = 6
+
+
+class Secret:
+    """A value that shows as **** in every text; `reveal()` is the one way out."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the value itself. Call it only at the edge where the value leaves this process."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return MASK
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(MASK, spec)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Secret is not pickled")
+
+
+class Redactor:
+    """Removes the secrets it was told of, in clear, base64 and URL form, and everything that looks like an auth key."""
+
+    def __init__(self) -> None:
+        self._forms: list[str] = []
+
+    def learn(self, secret: Secret) -> Secret:
+        """Remember a secret, so that no text shows it from now on, and hand it back."""
+        forms = {form for form in _forms(secret.reveal()) if len(form) >= SHORTEST_REDACTED}
+        self._forms = sorted(forms.union(self._forms), key=len, reverse=True)
+        return secret
+
+    def clean(self, text: str) -> str:
+        """Return the text with every known secret and every key shape masked."""
+        for form in self._forms:
+            text = text.replace(form, MASK)
+        return KEY_SHAPE.sub(MASK, text)
+
+
+def _forms(value: str) -> set[str]:
+    encoded = base64.b64encode(value.encode()).decode()
+    urlsafe = base64.urlsafe_b64encode(value.encode()).decode()
+    return {value, encoded, encoded.rstrip("="), urlsafe, urlsafe.rstrip("="), quote(value, safe=""), quote(value)}
+
+
+REDACTOR = Redactor()
+"""The process's own: whoever takes a secret in teaches it, and `console` asks it about everything we say."""

@@ -1,0 +1,247 @@
+"""Owns the settings: one frozen record, read by one explicit line per variable.
+
+Precedence: task flag > process environment > `.env.<tailnet>` > `.env` > default. Where containerboot or bw has a name
+for a setting, it is theirs. `.env.example` lists the same; a test keeps the two equal. The only file that knows
+python-dotenv and platformdirs.
+"""
+
+import os
+import re
+import shlex
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.errors import ConfigurationFailure
+from tasks.secret import REDACTOR, Secret
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "platform-manager"
+DEFAULT_TAILNET = "default"
+DEFAULT_PROXY = "127.0.0.1:1055"
+DEFAULT_ITEM = "Tailscale auth key"
+LAB = "lab"
+TRUE = {"1", "true", "yes", "on"}
+FALSE = {"", "0", "false", "no", "off"}
+# Knobs of tailscaled that a place may need (facts of each: tailscale's envknob uses); the lab sets most of them.
+DAEMON_KNOBS = (
+    "TS_ASSUME_NETWORK_UP_FOR_TEST",
+    "TS_DEBUG_OMIT_LOCAL_ADDRS",
+    "TS_DEBUG_USE_DERP_HTTP",
+    "TS_DISABLE_PORTMAPPER",
+    "TS_FORCE_NOISE_443",
+    "TS_PANIC_IF_HIT_MAIN_CONTROL",
+)
+SECRET_VARIABLES = ("TS_AUTHKEY", "VAULT_IDENTITY")
+TAILNET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+FILE_REFERENCE = "file:"
+VAULT_REFERENCE = "vault:"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a person can set, read once per command.
+
+    `auth_key` may be a reference `file:PATH`: `configured_key()` follows it. `lab_by_default` means that nobody named a
+    tailnet and the running lab was taken.
+    """
+
+    tailnet: str
+    lab_by_default: bool
+    auth_key: Secret | None
+    hostname: str
+    login_server: str
+    ssh: bool
+    proxy_host: str
+    proxy_port: int
+    extra_args: tuple[str, ...]
+    tailscaled_extra_args: tuple[str, ...]
+    upload_logs: bool
+    daemon_knobs: tuple[tuple[str, str], ...]
+    state_folder: Path
+    runtime_folder: Path
+    cache_folder: Path
+    inventory: Path
+    vault: str
+    vault_item: str
+    vault_identity: Secret | None
+    programs_source: str
+
+    def configured_key(self) -> Secret | None:
+        """Return the auth key that the environment or a settings file gives, or None."""
+        if self.auth_key is None or not self.auth_key.reveal().startswith(FILE_REFERENCE):
+            return self.auth_key
+        path = Path(self.auth_key.reveal().removeprefix(FILE_REFERENCE)).expanduser()
+        try:
+            content = path.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationFailure(f"cannot read the auth key file {path}", why=_reason(error)) from None
+        if not content:
+            raise ConfigurationFailure(f"the auth key file {path} is empty")
+        return REDACTOR.learn(Secret(content))
+
+
+def load(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Settings:
+    """Read the settings of the tailnet that the environment, `.env` or a running lab names."""
+    environ = os.environ if environ is None else environ
+    shared = _read_file(root / ".env")
+    named = environ.get("TAILNET") or shared.get("TAILNET", "")
+    lab_by_default = not named and _lab_is_meant(environ, root)
+    tailnet = _tailnet_name(LAB if lab_by_default else named or DEFAULT_TAILNET)
+    own = _read_file(tailnet_folder(LAB) / "settings.env" if tailnet == LAB else root / f".env.{tailnet}")
+    values = {**shared, **own, **environ}
+    host, port = _address(values.get("TS_SOCKS5_SERVER") or DEFAULT_PROXY)
+    key = values.get("TS_AUTHKEY", "")
+    item = key.removeprefix(VAULT_REFERENCE) if key.startswith(VAULT_REFERENCE) else ""
+    return Settings(
+        tailnet=tailnet,
+        lab_by_default=lab_by_default,
+        auth_key=None if item else _secret(key),
+        hostname=values.get("TS_HOSTNAME", ""),
+        login_server=values.get("TS_LOGIN_SERVER", ""),
+        ssh=_flag("TS_SSH", values.get("TS_SSH", "")),
+        proxy_host=host,
+        proxy_port=port,
+        extra_args=_words("TS_EXTRA_ARGS", values.get("TS_EXTRA_ARGS", "")),
+        tailscaled_extra_args=_words("TS_TAILSCALED_EXTRA_ARGS", values.get("TS_TAILSCALED_EXTRA_ARGS", "")),
+        upload_logs=not _flag("TS_NO_LOGS_NO_SUPPORT", values.get("TS_NO_LOGS_NO_SUPPORT", "true")),
+        daemon_knobs=tuple((name, values[name]) for name in DAEMON_KNOBS if values.get(name)),
+        state_folder=Path(values.get("TS_STATE_DIR") or tailnet_folder(tailnet)),
+        runtime_folder=runtime_folder(tailnet, environ),
+        cache_folder=cache_folder(),
+        inventory=root / (values.get("INVENTORY") or "inventory"),
+        vault=values.get("VAULT") or "age",
+        vault_item=item or values.get("VAULT_ITEM") or DEFAULT_ITEM,
+        vault_identity=_secret(values.get("VAULT_IDENTITY", "")),
+        programs_source=values.get("PROGRAMS_SOURCE") or "auto",
+    )
+
+
+def tailnet_folder(tailnet: str) -> Path:
+    """Return where the state of that tailnet lies: `$XDG_STATE_HOME/platform-manager/<tailnet>`."""
+    from platformdirs import user_state_path
+
+    return user_state_path(NAME) / tailnet
+
+
+def cache_folder() -> Path:
+    """Return where installed programs lie: `$XDG_CACHE_HOME/platform-manager`."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path(NAME)
+
+
+def runtime_folder(tailnet: str, environ: Mapping[str, str]) -> Path:
+    """Return where sockets and locks lie: private to this user, this boot and this container (its pid namespace).
+
+    A container's restart reuses small pids, so nothing of an earlier life may be believed.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    return _runtime_base(environ) / f"{boot}-{namespace:x}" / tailnet
+
+
+def _runtime_base(environ: Mapping[str, str]) -> Path:
+    given = environ.get("XDG_RUNTIME_DIR", "")
+    if given:
+        try:
+            state = Path(given).stat()
+        except OSError:
+            state = None
+        if state and state.st_uid == os.geteuid() and not stat.S_IMODE(state.st_mode) & 0o077:
+            return Path(given) / NAME
+    return Path(tempfile.gettempdir()) / f"{NAME}-{os.geteuid()}"
+
+
+def lab_socket(environ: Mapping[str, str]) -> Path:
+    """Return the unix socket of the lab's headscale."""
+    return runtime_folder(LAB, environ) / "headscale.sock"
+
+
+def _lab_is_meant(environ: Mapping[str, str], root: Path) -> bool:
+    """The lab is up, nobody said anything about a tailnet, and `default` has never had a node."""
+    if any(name.startswith("TS_") for name in environ) or (root / ".env").exists():
+        return False
+    if (tailnet_folder(DEFAULT_TAILNET) / "tailscaled.state").exists():
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(lab_socket(environ))) == 0
+
+
+def _tailnet_name(text: str) -> str:
+    if TAILNET_NAME.fullmatch(text) is None:
+        raise ConfigurationFailure(f"TAILNET: expected small letters, digits and dashes, 32 at most, got {text!r}")
+    return text
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if host != "127.0.0.1" or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigurationFailure(
+            f"TS_SOCKS5_SERVER: expected 127.0.0.1:PORT, got {text!r}",
+            why="the proxy asks nobody for a password, so it listens on this machine alone",
+        )
+    return host, int(port)
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.lower() in TRUE:
+        return True
+    if text.lower() in FALSE:
+        return False
+    raise ConfigurationFailure(f"{name}: expected true or false, got {text!r}")
+
+
+def _words(name: str, text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise ConfigurationFailure(f"{name}: cannot be split into words", why=str(error).lower()) from None
+
+
+def _secret(text: str) -> Secret | None:
+    return REDACTOR.learn(Secret(text)) if text else None
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    """Read a `.env` file as written: nothing is expanded, a line that is no setting is an error, not dropped."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationFailure(f"cannot read the settings file {path}", why=_reason(error)) from None
+    values: dict[str, str] = {}
+    for line, key, value in _bindings(path, text):
+        if key in SECRET_VARIABLES and value and not value.startswith((FILE_REFERENCE, VAULT_REFERENCE)):
+            _check_private(path, line, key)
+        values[key] = value
+    return values
+
+
+def _bindings(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
+    import io
+
+    from dotenv.parser import parse_stream
+
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error or (binding.key is not None and binding.value is None):
+            raise ConfigurationFailure(f"{path}:{binding.original.line}: expected NAME=value")
+        if binding.key is not None and binding.value is not None:
+            yield binding.original.line, binding.key, binding.value
+
+
+def _check_private(path: Path, line: int, key: str) -> None:
+    state = path.lstat()
+    if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid() or stat.S_IMODE(state.st_mode) & 0o077:
+        raise ConfigurationFailure(
+            f"{path}:{line}: {key} is a secret in a file that others may read",
+            next_step=f"chmod 600 {path}, or better: {key}=file:PATH or {key}=vault:ITEM",
+        )
+
+
+def _reason(error: Exception) -> str:
+    return os.strerror(error.errno or 0) if isinstance(error, OSError) else "it is not UTF-8 text"
