@@ -1,0 +1,1 @@
+"""Commands of the network: up, down, status, wait, logs, env."""
