@@ -1,8 +1,9 @@
 """Owns secrets in memory: `Secret` prints as ****, `Redactor` removes known secrets and key shapes from text."""
 
 import base64
+import json
 import re
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 # Auth keys of Tailscale (tskey-auth-, tskey-client-, tskey-api-) and of headscale (hskey-auth-, hskey-api-).
 KEY_SHAPE = re.compile(r"(?:tskey|hskey)-[A-Za-z0-9_-]+")
@@ -45,7 +46,7 @@ class Secret:
 
 
 class Redactor:
-    """Removes the secrets it was told of, in clear, base64 and URL form, and everything that looks like an auth key."""
+    """Removes the secrets it was told of, in clear, base64, URL and quoted form, and whatever looks like an auth key."""
 
     def __init__(self) -> None:
         self._forms: list[str] = []
@@ -66,7 +67,10 @@ class Redactor:
 def _forms(value: str) -> set[str]:
     encoded = base64.b64encode(value.encode()).decode()
     urlsafe = base64.urlsafe_b64encode(value.encode()).decode()
-    return {value, encoded, encoded.rstrip("="), urlsafe, urlsafe.rstrip("="), quote(value, safe=""), quote(value)}
+    encodings = {encoded, encoded.rstrip("="), urlsafe, urlsafe.rstrip("=")}
+    urls = {quote(value), quote(value, safe=""), quote_plus(value)}
+    quoted = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
+    return {value, *encodings, *urls, *quoted}
 
 
 REDACTOR = Redactor()

@@ -1,0 +1,1 @@
+"""The tests: mirrors `tasks/`; fakes are programs (`bin/`) and servers, never patched functions."""
