@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +51,9 @@ class Identity:
     argv: tuple[str, ...]
 
 
-def plain_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the few variables that any program may see, and `extra` over them."""
-    chosen = {name: os.environ[name] for name in PLAIN_VARIABLES if name in os.environ}
+def plain_environment(extra: Mapping[str, str] | None = None, *, also: Sequence[str] = ()) -> dict[str, str]:
+    """Return the few variables that any program may see, those named in `also`, and `extra` over them."""
+    chosen = {name: os.environ[name] for name in (*PLAIN_VARIABLES, *also) if name in os.environ}
     return {**chosen, **(extra or {})}
 
 
@@ -89,23 +90,36 @@ def detach(argv: Sequence[str], *, environment: Mapping[str, str], log: Path, fo
     """Start a program that outlives us: own session, no descriptor of ours, output appended to the 0600 log."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        child = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            close_fds=True,
-            cwd=folder,
-            env=dict(environment),
-            umask=0o077,
-            start_new_session=True,
-            restore_signals=True,
-        )
+        with _default_signals():
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                close_fds=True,
+                cwd=folder,
+                env=dict(environment),
+                umask=0o077,
+                start_new_session=True,
+            )
     except OSError as error:
         raise cannot_start(argv[0], error) from None
     finally:
         os.close(descriptor)
     return Detached(child)
+
+
+@contextmanager
+def _default_signals() -> Iterator[None]:
+    """Let a child start with the default SIGHUP and SIGINT, though `nohup` or a shell's `&` had us ignore them."""
+    ignored = [number for number in (signal.SIGHUP, signal.SIGINT) if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
 
 
 class Detached:
@@ -118,6 +132,14 @@ class Detached:
     def exit_status(self) -> int | None:
         """Return how it ended, or None while it runs; reaps it."""
         return self._child.poll()
+
+    def wait(self, seconds: float) -> int | None:
+        """Return how it ended (128 + n for a signal), or None when it still runs after that many seconds."""
+        try:
+            status = self._child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        return status if status >= 0 else 128 - status
 
     def let_go(self) -> None:
         """Leave it to itself: it is up, and whoever adopts it will reap it. Keeps Popen from warning about that."""
