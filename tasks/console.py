@@ -12,6 +12,8 @@ from tasks.secret import REDACTOR, Secret
 
 # Below this a step's elapsed time says nothing to a person.
 SECONDS_WORTH_SAYING = 1.0
+# The terminal hands over one line at a time, cut at 4095 characters (Linux N_TTY_BUF_SIZE).
+LONGEST_LINE = 4096
 
 
 def say(text: str = "") -> None:
@@ -66,10 +68,33 @@ def may_ask() -> bool:
 
 
 def ask_hidden(prompt: str) -> Secret:
-    """Ask a person for a secret without showing it. Ctrl-D raises EOFError, Ctrl-C KeyboardInterrupt."""
-    from getpass import getpass
+    """Ask a person for a secret without showing it. Ctrl-D raises EOFError, Ctrl-C KeyboardInterrupt.
 
-    return REDACTOR.learn(Secret(getpass(REDACTOR.clean(prompt), stream=sys.stderr)))
+    Not getpass: it throws away what was typed before the prompt, and a key may be pasted during the sign-in.
+    """
+    with hidden_input():
+        sys.stderr.write(REDACTOR.clean(prompt))
+        sys.stderr.flush()
+        line = os.read(0, LONGEST_LINE)
+        sys.stderr.write("\n")
+    if not line:
+        raise EOFError
+    return REDACTOR.learn(Secret(line.decode(errors="replace").rstrip("\r\n")))
+
+
+@contextmanager
+def hidden_input() -> Iterator[None]:
+    """Do not show what is typed on the terminal."""
+    import termios
+
+    before = termios.tcgetattr(0)
+    hidden = [*before]
+    hidden[3] &= ~termios.ECHO
+    termios.tcsetattr(0, termios.TCSADRAIN, hidden)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
 
 
 def ask_yes(prompt: str) -> bool:

@@ -6,16 +6,20 @@ The numbers follow sysexits.h where it has a name for the case (64 usage, 69 una
 
 
 class Failure(Exception):  # noqa: N818 - a name in the words of the reader
-    """Something foreseeable went wrong: what failed, why in the other program's words, what to run next."""
+    """Something foreseeable went wrong: what failed, why in the other program's words, what to run next.
+
+    `cause` names the kind in JSON; an instance may narrow its class's.
+    """
 
     exit_status = 70
     cause = "bug"
 
-    def __init__(self, what: str, *, why: str = "", next_step: str = "") -> None:
+    def __init__(self, what: str, *, why: str = "", next_step: str = "", cause: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.why = why
         self.next_step = next_step
+        self.cause = cause or type(self).cause
 
     def __str__(self) -> str:
         """Everything a person needs, in one to three lines."""

@@ -69,6 +69,22 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def cap_log(path: Path, limit: int) -> None:
+    """Keep a log that another program appends to under `limit` bytes: what is above moves to `<name>.old`.
+
+    The writer has it open with O_APPEND, so truncating it leaves no hole.
+    """
+    try:
+        if path.stat().st_size <= limit:
+            return
+    except FileNotFoundError:
+        return
+    with path.open("rb+") as log:
+        log.seek(-limit, os.SEEK_END)
+        write_private(path.with_name(f"{path.name}.old"), log.read(limit))
+        log.truncate(0)
+
+
 @contextmanager
 def lock(path: Path, *, deadline: float) -> Iterator[None]:
     """Hold the lock file, or fail after `deadline` seconds with the pid of who holds it.

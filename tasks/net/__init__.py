@@ -1,1 +1,263 @@
-"""Commands of the network: up, down, status, wait, logs, env."""
+"""The network of this place: up, down, status, wait, logs, env."""
+
+import os
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks import console, files, options
+from tasks.command import Context, command, is_dry, load_settings
+from tasks.errors import Unavailable, UsageFailure
+from tasks.secret import Secret
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from tasks.net.daemon import Daemon
+    from tasks.net.joining import Source, Ways
+    from tasks.net.login import State
+    from tasks.net.terminal import Attempt
+    from tasks.tailnet import Peer, TailnetStatus
+
+LOCK_DEADLINE = 120.0  # seconds; whoever holds the lock may be asking a person
+LOGIN_TIMEOUT = 30  # seconds for `tailscale up` with a key; it waits for ever by default
+SIGN_IN_TIMEOUT = 600  # seconds for a person in a browser
+ATTEMPT_GRACE = 5.0  # seconds that `up` may exceed its own --timeout
+FOLLOW_PAUSE = 0.25  # seconds between two looks at a growing log
+SHELLS = ("sh", "fish")
+PROXY_VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+NO_PROXY = "localhost,127.0.0.1,::1"
+
+
+@command()
+def up(context: Context) -> None:
+    """Start the daemon and log in; when it is up already, change nothing."""
+    from tasks.net.daemon import probe
+
+    settings = load_settings()
+    daemon = daemon_of(settings)
+    status = probe(daemon)
+    if status is not None and status.is_up:
+        console.say(f"network is up already: {_summary(settings, status)}")
+        return
+    if is_dry(context):
+        console.step("would start tailscaled and log in: " + " ".join(daemon.argv(Path("tailscaled"))))
+        return
+    console.say(f"network is up: {_summary(settings, bring_up(settings))}")
+
+
+@command(options_help={"logout": "leave the tailnet too: the next `up` needs a key"})
+def down(context: Context, logout: bool = False) -> None:
+    """Stop the daemon; the node stays a member of the tailnet unless --logout is given."""
+    from tasks.net.daemon import probe, stop
+
+    settings = load_settings()
+    daemon = daemon_of(settings)
+    if is_dry(context):
+        console.step("would log out and stop tailscaled" if logout else "would stop tailscaled")
+        return
+    with files.lock(_runtime(daemon).lock, deadline=LOCK_DEADLINE):
+        if logout:
+            if probe(daemon) is None:
+                raise Unavailable("cannot log out: the network is down", next_step="`inv net.up net.down --logout`")
+            daemon.api.logout()
+        stopped = stop(daemon)
+    console.say("network is down" if stopped else "network was down already")
+
+
+@command(options_help={"json": "the same as one JSON document"})
+def status(_context: Context, json: bool = False) -> None:
+    """Show tailnet, addresses, proxy, control server, health and peers."""
+    from tasks.net.report import as_document, as_text
+
+    settings = load_settings()
+    current = current_status(settings)
+    server = settings.login_server or "Tailscale"
+    proxy = f"{settings.proxy_host}:{settings.proxy_port}"
+    if json:
+        console.document(as_document(current, settings.tailnet, proxy, server))
+    else:
+        console.say(as_text(current, settings.tailnet, proxy, server))
+
+
+@command(options_help={"host": "a name of the tailnet", "timeout": "how long to wait, such as 90s or 5m"})
+def wait(_context: Context, host: str = "", timeout: str = "60s") -> None:
+    """Wait until a host's SSH port answers through the proxy."""
+    from tasks.remote import await_host
+
+    if not host:
+        raise UsageFailure("--host: expected the name of a host")
+    seconds = options.duration("timeout", timeout)
+    started = time.monotonic()
+    await_host(load_settings(), host, seconds)
+    console.say(f"{host} answers (after {time.monotonic() - started:.1f} s)")
+
+
+@command(options_help={"follow": "go on printing until Ctrl-C"})
+def logs(_context: Context, follow: bool = False) -> None:
+    """Print the daemon's log."""
+    daemon = daemon_of(load_settings())
+    try:
+        log = daemon.log.open(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise Unavailable(f"there is no log at {daemon.log}", next_step="`inv net.up` starts the daemon") from None
+    with log:
+        while True:
+            for line in log:
+                console.say(console.visible(line.rstrip("\n")))
+            if not follow:
+                return
+            if os.fstat(log.fileno()).st_size < log.tell():
+                log.seek(0)
+            time.sleep(FOLLOW_PAUSE)
+
+
+@command(options_help={"shell": "sh or fish", "unset": "print the lines that take the variables away again"})
+def env(_context: Context, shell: str = "sh", unset: bool = False) -> None:
+    """Print lines for a shell that send its programs through the proxy: eval "$(inv net.env)"."""
+    if shell not in SHELLS:
+        raise UsageFailure(f"--shell: expected {' or '.join(SHELLS)}, got {shell!r}")
+    values = proxy_environment(load_settings())
+    for name, value in values.items():
+        if unset:
+            console.say(f"set -e {name};" if shell == "fish" else f"unset {name};")
+        else:
+            console.say(f"set -gx {name} '{value}';" if shell == "fish" else f"export {name}='{value}';")
+
+
+def proxy_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that send a program through the proxy, in both cases that programs look for.
+
+    socks5h: the proxy resolves the names. wget and Python's urllib speak no SOCKS, so HTTP_PROXY names the same port.
+    """
+    address = f"{settings.proxy_host}:{settings.proxy_port}"
+    values = (f"socks5h://{address}", f"http://{address}", f"http://{address}", NO_PROXY)
+    upper = dict(zip(PROXY_VARIABLES, values, strict=True))
+    return {**upper, **{name.lower(): value for name, value in upper.items()}}
+
+
+def daemon_of(settings: Settings) -> "Daemon":
+    """Return the daemon that the settings describe, running or not."""
+    from tasks.net.daemon import Daemon
+
+    return Daemon(
+        state_folder=settings.state_folder,
+        runtime_folder=settings.runtime_folder,
+        proxy_host=settings.proxy_host,
+        proxy_port=settings.proxy_port,
+        extra_args=settings.tailscaled_extra_args,
+        upload_logs=settings.upload_logs,
+        knobs=settings.daemon_knobs,
+    )
+
+
+def current_status(settings: Settings) -> "TailnetStatus":
+    """Return the status of the running daemon, or fail because the network is down."""
+    from tasks.net.daemon import probe
+
+    status = probe(daemon_of(settings))
+    if status is None:
+        raise Unavailable(f"the network {settings.tailnet!r} is down", next_step="`inv net.up`", cause="down")
+    return status
+
+
+def bring_up(settings: Settings) -> "TailnetStatus":
+    """Start the daemon and log in, under the lock, and return the status when both are done."""
+    from tasks.net.daemon import start
+    from tasks.net.joining import join
+    from tasks.programs.pins import pinned
+    from tasks.programs.provision import ensure
+
+    programs = ensure(
+        pinned("tailscale"), source=settings.programs_source, cache=settings.cache_folder, say=console.step
+    )
+    daemon = _runtime(daemon_of(settings))
+    with files.lock(daemon.lock, deadline=LOCK_DEADLINE):
+        status = start(daemon, programs.executable("tailscaled"))
+        ways = _ways(settings, daemon, programs.executable("tailscale"))
+        return join(ways, status, _configured(settings), _vault_name(settings))
+
+
+def up_arguments(settings: Settings) -> tuple[str, ...]:
+    """Return the settings of `tailscale up`: always all of them, so that no earlier run leaves one behind."""
+    login_server = (f"--login-server={settings.login_server}",) if settings.login_server else ()
+    hostname = (f"--hostname={settings.hostname}",) if settings.hostname else ()
+    # Without the shields a peer may reach every loopback service here, the proxy among them.
+    inbound = "--ssh" if settings.ssh else "--shields-up"
+    return ("--reset", *login_server, *hostname, inbound, *settings.extra_args)
+
+
+def _runtime(daemon: "Daemon") -> "Daemon":
+    files.private_folder(daemon.runtime_folder)
+    return daemon
+
+
+def _ways(settings: Settings, daemon: "Daemon", tailscale: Path) -> "Ways":
+    from tasks.net.joining import Ways
+
+    may_ask = console.may_ask()
+    if settings.ssh:
+        console.step("TS_SSH=1: the shields are down, peers that the policy allows reach this machine's loopback ports")
+
+    def attempt(key: Secret | None) -> "Attempt":
+        return _attempt(settings, daemon, tailscale, key, may_ask=may_ask)
+
+    return Ways(
+        attempt=attempt,
+        status=daemon.api.status,
+        quiet=daemon.api.disconnect_control,
+        ask=console.ask_hidden if may_ask else None,
+        read=lambda: _read_vault(settings),
+        save=lambda key: _save_to_vault(settings, key),
+        tell=console.step,
+    )
+
+
+def _attempt(settings: Settings, daemon: "Daemon", tailscale: Path, key: Secret | None, *, may_ask: bool) -> "Attempt":
+    from tasks.net.terminal import Watch, attempt
+
+    timeout = SIGN_IN_TIMEOUT if key is None and may_ask else LOGIN_TIMEOUT
+    argv = (str(tailscale), f"--socket={daemon.socket}", "up", f"--timeout={timeout}s", *up_arguments(settings))
+    watch = Watch(on_url=_show_url, typed=0 if may_ask else None)
+    with console.hidden_input() if may_ask else nullcontext():
+        return attempt(argv, key=key, deadline=timeout + ATTEMPT_GRACE, watch=watch)
+
+
+def _show_url(state: "State", url: str) -> None:
+    from tasks.net.login import State
+
+    if state is State.AWAITING_APPROVAL:
+        console.step(f"this machine must be approved by an admin: {url}")
+    else:
+        console.step(f"to sign in, open: {url}\n(or paste a key and press Enter)")
+
+
+def _configured(settings: Settings) -> "Source | None":
+    from tasks.net.joining import Source
+
+    key = settings.configured_key()
+    return Source(key, "the key in TS_AUTHKEY") if key else None
+
+
+def _vault_name(settings: Settings) -> str:
+    return f"the item {settings.vault_item!r} of the {settings.vault} vault"
+
+
+def _read_vault(settings: Settings) -> Secret | None:
+    from tasks.vault import read_password
+
+    return read_password(settings, settings.vault_item)
+
+
+def _save_to_vault(settings: Settings, key: Secret) -> str:
+    from tasks.vault import save_password
+
+    return save_password(settings, settings.vault_item, key)
+
+
+def _summary(settings: Settings, status: "TailnetStatus") -> str:
+    node: Peer | None = status.self_peer
+    name = node.name if node else "unknown"
+    address = node.addresses[0] if node and node.addresses else "no address"
+    where = status.tailnet or settings.tailnet
+    return f"{name} ({address}) in {where}, proxy {settings.proxy_host}:{settings.proxy_port}"

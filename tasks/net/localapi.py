@@ -19,6 +19,7 @@ HOST = "local-tailscaled.sock"
 CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 SWITCHING_PROTOCOLS = 101
 OK = 200
+NO_CONTENT = 204
 
 
 class LocalAPI:
@@ -57,6 +58,22 @@ class LocalAPI:
         headers = {"Connection": "upgrade", "Upgrade": "ts-dial", "Dial-Host": host, "Dial-Port": str(port)}
         status, body = self._request("POST", "/localapi/v0/dial", headers)
         return "" if status in {OK, SWITCHING_PROTOCOLS} else body.decode(errors="replace").strip()
+
+    def disconnect_control(self) -> None:
+        """Make the daemon stop talking to the control server, which ends its retries of a refused key.
+
+        They would go on for ever, and their error could be read as the answer to the next key (tailscale#6215).
+        """
+        self._post("/localapi/v0/disconnect-control")
+
+    def logout(self) -> None:
+        """Expire the node key at the control server and forget it here; an ephemeral node is removed at once."""
+        self._post("/localapi/v0/logout")
+
+    def _post(self, path: str) -> None:
+        status, body = self._request("POST", path, {"Content-Length": "0"})
+        if status not in {OK, NO_CONTENT}:
+            raise Unavailable(f"tailscaled answered {status} to {path}", why=body.decode(errors="replace").strip())
 
     def _get(self, path: str) -> bytes:
         status, body = self._request("GET", path, {})

@@ -1,0 +1,244 @@
+"""Owns the loop of a login: where the key comes from, try it, ask for another, confirm, save.
+
+It knows neither pty nor vault nor terminal: `Ways` brings them, so that net.up, demo and the tests share one loop.
+A key is a suspect until the control server accepted it; only a typed key that was accepted is saved.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tasks.errors import (
+    Busy,
+    ConfigurationFailure,
+    Failure,
+    NotSaved,
+    Refused,
+    TimedOut,
+    Unavailable,
+)
+from tasks.net.login import State
+from tasks.net.terminal import Attempt
+from tasks.secret import Secret
+from tasks.tailnet import TailnetStatus
+
+CONFIRM_DEADLINE = 10.0  # seconds from `up`'s success to Running and online in the LocalAPI
+CONFIRM_PAUSE = 0.02
+LONGEST_KEY = 512  # characters; a terminal cuts a pasted line at 4095 without a word
+# What wraps a key that was copied: bracketed paste marks, BOM, zero-width space, quotes, blanks.
+WRAPPING = re.compile(r"\x1b\[20[01]~|[\ufeff\u200b\"'\s]")
+WORD = re.compile(r"[!-~]+")
+ASSIGNMENT = re.compile(r"^(?:export\s+)?[A-Z_]+=")
+PROMPT = "auth key (hidden; Enter alone = sign in with a browser): "
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How the loop reaches the world.
+
+    `attempt(key)` is one login, without a key by node key or browser; `status()` asks the daemon; `quiet()` makes it
+    stop trying a refused key; `ask(prompt)` asks a person and is None when nobody can be asked; `read()` and
+    `save(key)` are the vault's, `save` returning where it went; `tell` says a line of progress.
+    """
+
+    attempt: Callable[[Secret | None], Attempt]
+    status: Callable[[], TailnetStatus]
+    quiet: Callable[[], None]
+    ask: Callable[[str], Secret] | None
+    read: Callable[[], Secret | None]
+    save: Callable[[Secret], str]
+    tell: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a key came from, in words for a person."""
+
+    key: Secret | None
+    name: str
+    typed: bool = False
+
+
+def join(ways: Ways, status: TailnetStatus, configured: Source | None, vault_name: str) -> TailnetStatus:
+    """Bring a ready daemon to Running and online, and return its status then.
+
+    A node that has its node key needs no auth key; otherwise `configured` is tried, else the vault's, else a person is
+    asked, again after each refusal.
+    """
+    if status.is_up:
+        return status
+    if status.has_node_key and status.state != "NeedsLogin":
+        joined = _try_node_key(ways)
+        if joined is not None:
+            return joined
+    source = configured or _from_vault(ways, vault_name)
+    if source is None:
+        source = _ask(ways, vault_name, refused=None)
+    while True:
+        joined, refusal = _try(ways, source)
+        if joined is not None:
+            return joined
+        source = _ask(ways, vault_name, refused=(source, refusal))
+
+
+def _try_node_key(ways: Ways) -> TailnetStatus | None:
+    outcome = ways.attempt(None)
+    if outcome.state in {State.KEY_REFUSED, State.NOT_SIGNED_IN, State.TYPED}:
+        ways.tell(f"the node's own key no longer serves: {outcome.text or 'the server asks for a new login'}")
+        return None
+    return _judge(ways, outcome, Source(None, "the node's own key"))
+
+
+def _from_vault(ways: Ways, vault_name: str) -> Source | None:
+    try:
+        key = ways.read()
+    except Failure as error:
+        if ways.ask is None:
+            raise
+        ways.tell(str(error))
+        return None
+    return Source(key, vault_name) if key else None
+
+
+def _try(ways: Ways, source: Source) -> tuple[TailnetStatus | None, str]:
+    """Try one key; return the status if it was accepted, else the refusal in the server's words."""
+    if source.key is not None:
+        fault = _fault(source.key.reveal())
+        if fault:
+            return None, fault
+    outcome = ways.attempt(source.key)
+    if outcome.state is State.KEY_REFUSED:
+        ways.quiet()
+        return None, outcome.text
+    if outcome.state is State.TYPED:
+        return None, ""
+    joined = _judge(ways, outcome, source)
+    if source.typed and source.key is not None:
+        _save(ways, source.key)
+    return joined, ""
+
+
+def _judge(ways: Ways, outcome: Attempt, source: Source) -> TailnetStatus:
+    """Turn the end of an attempt into the confirmed status, or into its own failure."""
+    if outcome.state in {State.ACCEPTED, State.NO_ANSWER, State.FAILED}:
+        patience = CONFIRM_DEADLINE if outcome.state is State.ACCEPTED else 0.0
+        status = _confirm(ways, patience)
+        if status.is_up:
+            return status
+        raise _not_up(status, outcome)
+    if outcome.state is State.NEEDS_APPROVAL and source.typed and source.key is not None:
+        _save(ways, source.key)
+    raise failure_of(outcome)
+
+
+def _confirm(ways: Ways, patience: float) -> TailnetStatus:
+    """Ask the daemon until it is up or the patience (seconds) is over: scraped text alone proves nothing."""
+    end = time.monotonic() + patience
+    status = ways.status()
+    while not status.is_up and time.monotonic() < end:
+        time.sleep(CONFIRM_PAUSE)
+        status = ways.status()
+    return status
+
+
+def _not_up(status: TailnetStatus, outcome: Attempt) -> Failure:
+    cause = status.login_error or "; ".join(status.health) or outcome.text or f"the daemon stays in {status.state}"
+    return Unavailable(
+        "the login did not come through",
+        why=cause,
+        next_step="`inv net.logs` shows what the daemon tried; `inv doctor` looks for the cause",
+    )
+
+
+def failure_of(outcome: Attempt) -> Failure:
+    """Return the failure for an end that no other key can mend."""
+    text = outcome.text
+    match outcome.state:
+        case State.RATE_LIMITED:
+            return Busy("the control server limits logins", why=text, next_step="wait that long, then `inv net.up`")
+        case State.NEEDS_APPROVAL:
+            return TimedOut(
+                "the key is good, but this machine waits for an admin's approval",
+                why=text,
+                next_step="have it approved in the admin console, then `inv net.up`",
+                cause="needs-approval",
+            )
+        case State.LOCKED_OUT:
+            return Refused(
+                "logged in, but tailnet lock keeps this node out",
+                why=text,
+                next_step="sign the node from a trusted one: `tailscale lock sign`",
+                cause="locked-out",
+            )
+        case State.TAGS_REFUSED:
+            return ConfigurationFailure(
+                "the control server refuses the tags",
+                why=text,
+                next_step="mend --advertise-tags in TS_EXTRA_ARGS, or use a key that carries them",
+                cause="tags",
+            )
+        case State.MISCONFIGURED:
+            return ConfigurationFailure("`tailscale up` refuses the settings", why=text, next_step="`inv doctor`")
+        case State.DAEMON_FAILED:
+            return Unavailable("the daemon cannot log in", why=text, next_step="`inv net.down net.up` starts it anew")
+        case _:
+            return TimedOut("nobody signed in", why=text, next_step="`inv net.up` shows a new address")
+
+
+def _ask(ways: Ways, vault_name: str, refused: tuple[Source, str] | None) -> Source:
+    """Ask a person for a key, after saying why the last one is none; without anybody to ask, fail with names."""
+    if ways.ask is None:
+        raise _nobody_to_ask(vault_name, refused)
+    if refused and refused[1]:
+        ways.tell(f"{refused[0].name} was refused: {refused[1]}")
+    try:
+        typed = ways.ask(PROMPT)
+    except EOFError:
+        raise Refused("no key given", next_step="`inv net.up` asks again; the daemon is up, but logged out") from None
+    key = unwrapped(typed.reveal())
+    return Source(Secret(key), "the key you typed", typed=True) if key else Source(None, "the sign-in")
+
+
+def _nobody_to_ask(vault_name: str, refused: tuple[Source, str] | None) -> Failure:
+    mend = f"set TS_AUTHKEY, or put a new key into {vault_name}: `inv vault.set`"
+    if refused is None:
+        return ConfigurationFailure(
+            "there is no auth key, and nobody to ask",
+            why=f"TS_AUTHKEY is not set and {vault_name} holds none",
+            next_step=mend,
+            cause="no-key",
+        )
+    return Refused(f"{refused[0].name} was refused", why=refused[1], next_step=mend, cause="key-refused")
+
+
+def unwrapped(text: str) -> str:
+    """Return a typed key without what copying puts around it: blanks, quotes, paste marks, `NAME=`."""
+    text = ASSIGNMENT.sub("", text.strip())
+    start, end = 0, len(text)
+    while (match := WRAPPING.match(text, start, end)) is not None:
+        start = match.end()
+    while (match := re.search(f"(?:{WRAPPING.pattern})$", text[start:end])) is not None:
+        end = start + match.start()
+    return text[start:end]
+
+
+def _fault(key: str) -> str:
+    """Return what is wrong with the shape of a key, or an empty text; never any part of the key."""
+    if len(key) > LONGEST_KEY:
+        return f"it has {len(key)} characters, no key has more than {LONGEST_KEY}"
+    if WORD.fullmatch(key) is None:
+        return "it holds blanks or characters that no key has"
+    return ""
+
+
+def _save(ways: Ways, key: Secret) -> None:
+    try:
+        place = ways.save(key)
+    except Failure as error:
+        raise NotSaved(
+            "the network is up, but the new key could not be saved",
+            why=str(error),
+            next_step="mend the vault, then `inv vault.set` with the same key",
+        ) from None
+    ways.tell(f"the accepted key is saved: {place}")
