@@ -17,8 +17,10 @@ LONGEST_LINE = 4096
 
 
 def say(text: str = "") -> None:
-    """Print a result, for people, on stdout."""
-    print(REDACTOR.clean(text), flush=True)  # noqa: T201
+    """Print a result, for people, on stdout; a letter that the locale does not have is escaped."""
+    encoding = sys.stdout.encoding
+    printable = REDACTOR.clean(text).encode(encoding, "backslashreplace").decode(encoding)
+    print(printable, flush=True)  # noqa: T201
 
 
 def step(text: str) -> None:
@@ -28,7 +30,7 @@ def step(text: str) -> None:
 
 def document(value: object) -> None:
     """Print one JSON document on stdout."""
-    say(json.dumps(value, indent=2, ensure_ascii=False))
+    say(json.dumps(value, indent=2, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"))
 
 
 def hand_over(secret: Secret) -> None:
@@ -58,7 +60,13 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+    return sum(_columns(letter) for letter in text)
+
+
+def _columns(letter: str) -> int:
+    if unicodedata.combining(letter):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
 
 
 def may_ask() -> bool:

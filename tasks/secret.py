@@ -46,7 +46,7 @@ class Secret:
 
 
 class Redactor:
-    """Removes the secrets it was told of, in clear, base64, URL and quoted form, and whatever looks like an auth key."""
+    """Removes the secrets it was told of, in clear, base64, URL and quoted form, and what looks like an auth key."""
 
     def __init__(self) -> None:
         self._forms: list[str] = []
