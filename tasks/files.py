@@ -12,33 +12,49 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.errors import Busy, ConfigurationFailure
+from tasks.errors import Busy, ConfigurationFailure, NotSaved
 
 LEFTOVER_AGE = 3600.0  # seconds after which a temporary file of a killed writer is swept away
 
 
 def private_folder(path: Path) -> Path:
-    """Make the folder, its parents too, readable by its owner alone; refuse one that is somebody else's.
+    """Make the folder, and the parents it lacks, for their owner alone; refuse one that is or lies in somebody else's.
 
     A folder of ours with a wider mode is tightened.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = path.lstat()
-        if not stat.S_ISDIR(state.st_mode):
+        for folder in reversed([folder for folder in (path, *path.parents) if not folder.exists()]):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        if not stat.S_ISDIR(path.lstat().st_mode):
             raise ConfigurationFailure(f"{path} is not a folder", next_step=f"move it away: mv {path} {path}.old")
-        if state.st_uid != os.geteuid():
-            raise ConfigurationFailure(f"{path} belongs to user {state.st_uid}, not to us ({os.geteuid()})")
-        if stat.S_IMODE(state.st_mode) & 0o077:
+        _refuse_strangers(path)
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
             path.chmod(0o700)
     except OSError as error:
         raise ConfigurationFailure(f"cannot use the folder {path}", why=os.strerror(error.errno or 0)) from None
     return path
 
 
+def _refuse_strangers(path: Path) -> None:
+    # In a folder like /tmp anybody may have made a parent of ours before us, and could swap ours for another later.
+    shared = [folder for folder in path.parents if folder.parent.stat().st_mode & stat.S_IWOTH]
+    for folder, owners in [(path, {os.geteuid()}), *((folder, {0, os.geteuid()}) for folder in shared)]:
+        owner = folder.lstat().st_uid
+        if owner not in owners:
+            raise ConfigurationFailure(f"{folder} belongs to user {owner}, not to us ({os.geteuid()})")
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Replace the file in one step: the old content or the new one is there at any moment, and it is on the disk."""
-    _sweep(path)
+    try:
+        _sweep(path)
+        _replace(path, content)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise NotSaved(f"cannot write {path}", why=os.strerror(error.errno or 0)) from None
+
+
+def _replace(path: Path, content: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -49,7 +65,6 @@ def write_private(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
 
 
 def _sweep(path: Path) -> None:
