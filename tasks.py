@@ -9,6 +9,6 @@ sys.dont_write_bytecode = False
 
 from invoke.collection import Collection  # noqa: E402
 
-from tasks import net, programs  # noqa: E402
+from tasks import lab, net, programs  # noqa: E402
 
-namespace = Collection(net, programs)
+namespace = Collection(net, lab, programs)

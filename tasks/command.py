@@ -49,13 +49,20 @@ def is_dry(context: Context) -> bool:
     return bool(context.config.run.dry)
 
 
-@functools.cache
 def load_settings() -> settings.Settings:
-    """Read the settings once per chain; if the running lab was taken because nobody named a tailnet, say so."""
+    """Read the settings; if the running lab was taken because nobody named a tailnet, say so, once per chain.
+
+    Read anew by each command: `lab.up net.up` changes what is there.
+    """
     loaded = settings.load()
     if loaded.lab_by_default:
-        console.step("tailnet: lab (it is up, and no other is set; TAILNET=default would be yours)")
+        _tell_lab()
     return loaded
+
+
+@functools.cache
+def _tell_lab() -> None:
+    console.step("tailnet: lab (it is up, and no other is set; TAILNET=default would be yours)")
 
 
 def _guarded(body: Callable[..., None]) -> Callable[..., None]:

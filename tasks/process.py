@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import Failure, TimedOut, Unavailable
+from tasks.secret import Secret
 
 # What any program of ours may see of our environment; whatever else it needs is named where it is started.
 PLAIN_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -45,6 +46,7 @@ class Identity:
     """A process that cannot be taken for another: pid plus start time (clock ticks since boot)."""
 
     pid: int
+    parent: int
     start_time: int
     uid: int
     program: str
@@ -84,6 +86,20 @@ def run(
         raise cannot_start(argv[0], error) from None
     status = ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
     return Completed(status, ended.stdout, ended.stderr)
+
+
+@contextmanager
+def secret_file(secret: Secret) -> Iterator[str]:
+    """Give the path of a memory file that holds the secret: it is never on the disk, and gone with the context.
+
+    A child of the same user opens it by our /proc entry, so nothing needs to be inherited through a pty.
+    """
+    descriptor = os.memfd_create("secret")
+    try:
+        os.write(descriptor, secret.reveal().encode())
+        yield f"/proc/{os.getpid()}/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def detach(argv: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path) -> "Detached":
@@ -167,7 +183,7 @@ def identify(pid: int) -> Identity | None:
     if fields[0] in "ZX":
         return None
     argv = tuple(word.decode(errors="replace") for word in words)
-    return Identity(pid, int(fields[19]), uid, _program(pid, argv), argv)
+    return Identity(pid, int(fields[1]), int(fields[19]), uid, _program(pid, argv), argv)
 
 
 def _program(pid: int, argv: Sequence[str]) -> str:
@@ -185,6 +201,27 @@ def own_processes() -> Iterator[Identity]:
             identity = identify(int(entry.name))
             if identity is not None and identity.uid == uid:
                 yield identity
+
+
+def environment_of(identity: Identity) -> tuple[str, ...]:
+    """Return the NAME=value words that the process was started with; none where we may not see them."""
+    try:
+        words = Path(f"/proc/{identity.pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return ()
+    return tuple(word.decode(errors="replace") for word in words if word)
+
+
+def descendants(roots: Sequence[Identity]) -> list[Identity]:
+    """Return the roots and every process of ours below them, parents first."""
+    everybody = list(own_processes())
+    family = list(roots)
+    known = {root.pid for root in roots}
+    for member in family:
+        children = [each for each in everybody if each.parent == member.pid and each.pid not in known]
+        family += children
+        known.update(child.pid for child in children)
+    return family
 
 
 def stop(identity: Identity, *, grace: float) -> None:

@@ -21,9 +21,12 @@ from tasks.secret import REDACTOR, Secret
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "platform-manager"
 DEFAULT_TAILNET = "default"
-DEFAULT_PROXY = "127.0.0.1:1055"
+DEFAULT_PROXY_PORT = 1055
+DEFAULT_PROXY = f"127.0.0.1:{DEFAULT_PROXY_PORT}"
 DEFAULT_ITEM = "Tailscale auth key"
 LAB = "lab"
+# What a lab writes into its tailnet's state folder; read like `.env.<tailnet>`.
+SETTINGS_FILE = "settings.env"
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"", "0", "false", "no", "off"}
 # Knobs of tailscaled that a place may need (facts of each: tailscale's envknob uses); the lab sets most of them.
@@ -91,7 +94,7 @@ def load(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Sett
     named = environ.get("TAILNET") or shared.get("TAILNET", "")
     lab_by_default = not named and _lab_is_meant(environ, root)
     tailnet = _tailnet_name(LAB if lab_by_default else named or DEFAULT_TAILNET)
-    own = _read_file(tailnet_folder(LAB) / "settings.env" if tailnet == LAB else root / f".env.{tailnet}")
+    own = {**_read_file(tailnet_folder(tailnet) / SETTINGS_FILE), **_read_file(root / f".env.{tailnet}")}
     values = {**shared, **own, **environ}
     host, port = _address(values.get("TS_SOCKS5_SERVER") or DEFAULT_PROXY)
     key = values.get("TS_AUTHKEY", "")

@@ -3,7 +3,6 @@
 pexpect's own exceptions print the child's argv and the last text read, so none leaves this file.
 """
 
-import os
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,12 +57,8 @@ def _key_file(key: Secret | None) -> Iterator[list[str]]:
     if key is None:
         yield []
         return
-    descriptor = os.memfd_create("auth-key")
-    try:
-        os.write(descriptor, key.reveal().encode())
-        yield [f"--auth-key=file:/proc/{os.getpid()}/fd/{descriptor}"]
-    finally:
-        os.close(descriptor)
+    with process.secret_file(key) as path:
+        yield [f"--auth-key=file:{path}"]
 
 
 @contextmanager
