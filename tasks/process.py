@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,21 +71,32 @@ def run(
     The environment is exactly the one given, else `plain_environment()`.
     """
     try:
-        ended = subprocess.run(  # noqa: PLW1510 - the status is the caller's to judge
+        with subprocess.Popen(
             argv,
-            input=stdin,
-            capture_output=True,
-            timeout=deadline,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             cwd=folder,
             env=dict(plain_environment() if environment is None else environment),
             start_new_session=True,
-        )
+        ) as child:
+            stdout, stderr = _to_its_end(child, stdin, deadline)
     except subprocess.TimeoutExpired:
         raise TimedOut(f"{Path(argv[0]).name} did not end within {deadline:g} s") from None
     except OSError as error:
         raise cannot_start(argv[0], error) from None
-    status = ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
-    return Completed(status, ended.stdout, ended.stderr)
+    status = child.returncode if child.returncode >= 0 else 128 - child.returncode
+    return Completed(status, stdout, stderr)
+
+
+def _to_its_end(child: "subprocess.Popen[bytes]", stdin: bytes, deadline: float) -> tuple[bytes, bytes]:
+    try:
+        return child.communicate(stdin, timeout=deadline)
+    except BaseException:
+        # Its children too: they are in its session, where neither Ctrl-C nor anybody else would reach them.
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        raise
 
 
 @contextmanager
@@ -172,13 +183,13 @@ def cannot_start(program: str, error: OSError) -> Failure:
 
 
 def identify(pid: int) -> Identity | None:
-    """Return who the process is, or None when it is gone or a zombie."""
+    """Return who the process is, or None when it is gone, a zombie, or hidden from us (a /proc with hidepid)."""
     try:
-        # Field 2 is the name in brackets and may hold anything; count the fields after its last bracket.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # Field 2 is the name in brackets and may hold any bytes; count the fields after its last bracket.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
         uid = Path(f"/proc/{pid}").stat().st_uid
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     if fields[0] in "ZX":
         return None

@@ -1,0 +1,377 @@
+"""Programs run within a deadline, are detached for good, told apart by their start, and ended without a stray hit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks import files, process
+from tasks.errors import TimedOut, Unavailable
+from tasks.process import Identity
+from tasks.secret import Secret
+from tests.conftest import ROOT
+from tests.waiting import until
+
+GRACE = 5.0
+
+
+def sh(script: str, *arguments: str) -> tuple[str, ...]:
+    """Return the argv of a small shell program."""
+    return ("/bin/sh", "-c", script, "sh", *arguments)
+
+
+def start(tmp_path: Path, script: str, **environment: str) -> process.Detached:
+    """Detach a small shell program; its log is tmp_path/log."""
+    return process.detach(
+        sh(script), environment={**process.plain_environment(), **environment}, log=tmp_path / "log", folder=tmp_path
+    )
+
+
+def identity_of(child: process.Detached) -> Identity:
+    """Return who the child is."""
+    identity = process.identify(child.pid)
+    assert identity is not None
+    return identity
+
+
+def log_of(tmp_path: Path, ending: str = "ready\n") -> str:
+    """Wait until the log ends so, and return it."""
+    log = tmp_path / "log"
+    return until(lambda: log.exists() and log.read_text().endswith(ending) and log.read_text(), what="log") or ""
+
+
+@contextmanager
+def ended_at_last(child: process.Detached) -> Iterator[process.Detached]:
+    """See that the child does not survive its test."""
+    try:
+        yield child
+    finally:
+        if child.exit_status() is None:
+            os.kill(child.pid, signal.SIGKILL)
+        until(lambda: child.exit_status() is not None, what="end of the child")
+
+
+def test_a_short_program_gives_its_status_and_both_outputs() -> None:
+    """Bytes as they came, with text and the last complaint at hand."""
+    ended = process.run(*sh(r"cat; printf '\377'; printf 'one\n two \n\n' >&2; exit 3"), deadline=10, stdin=b"in:")
+
+    assert (ended.exit_status, ended.stdout, ended.stderr) == (3, b"in:\xff", b"one\n two \n\n")
+    assert (ended.text, ended.complaint) == ("in:\ufffd", "two")
+    assert process.run("/bin/true", deadline=10).complaint == ""
+
+
+def test_a_signal_is_128_and_its_number() -> None:
+    """As a shell says it."""
+    assert process.run(*sh("kill -9 $$"), deadline=10).exit_status == 137
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    """In the kernel's own words, with the command that shows what is installed."""
+    with pytest.raises(Unavailable) as caught:
+        process.run("no-such-program", deadline=10)
+
+    assert str(caught.value) == (
+        "cannot start no-such-program: No such file or directory\n  next: `./inv programs.list` shows what is installed"
+    )
+
+
+def test_the_environment_is_the_few_plain_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret in ours does not reach a child."""
+    monkeypatch.setenv("TS_AUTHKEY", "tskey-auth-secret")
+    seen = process.run("/usr/bin/env", deadline=10).text
+
+    assert {line.partition("=")[0] for line in seen.splitlines()} <= {*process.PLAIN_VARIABLES}
+    assert f"HOME={os.environ['HOME']}\n" in seen
+
+
+def test_a_given_environment_is_the_whole_one() -> None:
+    """Nothing is added to it."""
+    assert process.run("/usr/bin/env", deadline=10, environment={"A": "1"}).text == "A=1\n"
+
+
+def test_the_plain_variables_take_more_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named ones of ours, and values over all of them."""
+    monkeypatch.setenv("GOPROXY", "off")
+    environment = process.plain_environment({"HOME": "/nowhere"}, also=("GOPROXY", "NOT_SET"))
+
+    assert (environment["GOPROXY"], environment["HOME"], "NOT_SET" in environment) == ("off", "/nowhere", False)
+
+
+def test_a_program_runs_in_the_folder_given(tmp_path: Path) -> None:
+    """Ours when none is given."""
+    assert process.run("/bin/pwd", deadline=10, folder=tmp_path).text == f"{tmp_path}\n"
+
+
+def test_a_program_has_no_terminal_to_ask_on() -> None:
+    """It is in a session of its own: a prompt on /dev/tty would wait for ever."""
+    ended = process.run(*sh("exec 3</dev/tty"), deadline=10)
+
+    assert ended.exit_status != 0
+
+
+def test_a_deadline_ends_the_program_and_its_children(tmp_path: Path) -> None:
+    """Within the deadline, and nothing of it goes on."""
+    started = time.monotonic()
+    with pytest.raises(TimedOut) as caught:
+        process.run(*sh('sleep 60 & echo $! > "$1"; wait', str(tmp_path / "pid")), deadline=0.3)
+
+    assert str(caught.value) == "sh did not end within 0.3 s"
+    assert time.monotonic() - started < 5
+    grandchild = int((tmp_path / "pid").read_text())
+    until(lambda: process.identify(grandchild) is None, what="end of the grandchild")
+
+
+def test_an_interrupt_ends_the_program_too(tmp_path: Path) -> None:
+    """Ctrl-C reaches us alone, as the program is in a session of its own."""
+    program = sh("echo $$ > pid; exec sleep 60")
+    code = f"from tasks import process; process.run(*{program!r}, deadline=60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+    ) as asker:
+        pid = int(until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), what="child") or 0)
+        asker.send_signal(signal.SIGINT)
+        asker.communicate(timeout=30)
+
+    until(lambda: process.identify(pid) is None, what="end of the child")
+
+
+def test_a_secret_file_is_in_memory_and_gone_afterwards() -> None:
+    """A child of the same user reads it by path; no descriptor is inherited for it."""
+    with process.secret_file(Secret("swordfish")) as path:
+        seen = process.run("/bin/cat", path, deadline=10)
+        target = Path(path).readlink()
+
+    assert (seen.text, str(target).startswith("/memfd:")) == ("swordfish", True)
+    assert process.run("/bin/cat", path, deadline=10).exit_status == 1
+
+
+def test_a_detached_program_outlives_who_started_it(tmp_path: Path) -> None:
+    """Its parent, its parent's session and their SIGHUP."""
+    code = f"""
+from pathlib import Path
+from tasks import process
+here = Path({str(tmp_path)!r})
+program = {sh("echo ready; exec sleep 60")!r}
+child = process.detach(program, environment=process.plain_environment(), log=here / "log", folder=here)
+print(child.pid, flush=True)
+child.let_go()
+"""
+    starter = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, check=True, timeout=30
+    )
+    identity = process.identify(int(starter.stdout))
+    assert identity is not None
+    try:
+        assert log_of(tmp_path) == "ready\n"
+        assert os.getsid(identity.pid) == identity.pid
+        assert starter.stderr == b""
+    finally:
+        process.stop(identity, grace=GRACE)
+
+
+def test_a_detached_program_inherits_no_descriptor(tmp_path: Path) -> None:
+    """Its stdin is empty, its outputs go to the log, and there is no other, not even an inheritable one of ours."""
+    inheritable = os.open(ROOT, os.O_RDONLY)
+    os.set_inheritable(inheritable, True)
+    try:
+        child = start(tmp_path, "cat; echo ready; exec sleep 60")
+    finally:
+        os.close(inheritable)
+    with ended_at_last(child):
+        log_of(tmp_path)
+        seen = {entry.name: str(entry.readlink()) for entry in Path(f"/proc/{child.pid}/fd").iterdir()}
+
+    assert seen == {"0": "/dev/null", "1": str(tmp_path / "log"), "2": str(tmp_path / "log")}
+
+
+def test_a_lock_that_we_hold_is_not_inherited(tmp_path: Path) -> None:
+    """The daemon is started under the lock and must not hold it for ever."""
+    with files.lock(tmp_path / "lock", deadline=0):
+        child = start(tmp_path, "echo ready; exec sleep 60")
+    with ended_at_last(child), files.lock(tmp_path / "lock", deadline=0):
+        log_of(tmp_path)
+
+
+def test_a_detached_program_has_the_environment_given_and_a_private_umask(tmp_path: Path) -> None:
+    """So that what it writes is ours alone."""
+    with ended_at_last(start(tmp_path, "umask; echo $MARK; echo ready", MARK="here")):
+        assert log_of(tmp_path) == "0077\nhere\nready\n"
+
+
+def test_the_log_is_0600_and_appended_to(tmp_path: Path) -> None:
+    """What an earlier life said stays."""
+    saved = os.umask(0)
+    try:
+        with ended_at_last(start(tmp_path, "echo one >&2; echo ready")):
+            log_of(tmp_path)
+        with ended_at_last(start(tmp_path, "echo two; echo again")):
+            assert log_of(tmp_path, "again\n") == "one\nready\ntwo\nagain\n"
+    finally:
+        os.umask(saved)
+
+    assert oct((tmp_path / "log").stat().st_mode & 0o777) == "0o600"
+
+
+def test_a_detached_program_can_be_interrupted_though_we_ignore_it(tmp_path: Path) -> None:
+    """`nohup inv net.up &` has us ignore SIGHUP and SIGINT: the program has the default, and we go on as we were."""
+    saved = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        child = start(tmp_path, "echo ready; exec sleep 60")
+        ours = signal.getsignal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, saved)
+    with ended_at_last(child):
+        log_of(tmp_path)
+        os.kill(child.pid, signal.SIGHUP)
+        until(lambda: child.exit_status() is not None, what="end by SIGHUP")
+
+        assert (child.exit_status(), ours) == (-signal.SIGHUP, signal.SIG_IGN)
+
+
+def test_a_detached_program_that_ended_tells_how(tmp_path: Path) -> None:
+    """As long as we wait for it."""
+    child = start(tmp_path, "exit 3")
+
+    assert until(child.exit_status, what="end") == 3
+
+
+def test_a_program_that_cannot_be_detached_is_named(tmp_path: Path) -> None:
+    """A file that may not be executed, here."""
+    program = tmp_path / "program"
+    program.touch(mode=0o600)
+    with pytest.raises(Unavailable) as caught:
+        process.detach([str(program)], environment={}, log=tmp_path / "log", folder=tmp_path)
+
+    assert str(caught.value).startswith(f"cannot start {program}: Permission denied")
+
+
+def test_a_process_is_identified_by_pid_and_start() -> None:
+    """With its user, its program and its words."""
+    ours = process.identify(os.getpid())
+
+    assert ours is not None
+    assert (ours.pid, ours.uid, ours.argv[0]) == (os.getpid(), os.geteuid(), sys.orig_argv[0])
+    assert ours.program == Path("/proc/self/exe").readlink().name
+    assert ours == process.identify(os.getpid())
+
+
+def test_a_strange_name_is_identified_too(tmp_path: Path) -> None:
+    """Brackets, blanks and bytes that are no UTF-8."""
+    program = tmp_path / os.fsdecode(b"a) R 1 (\xff")
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([program, "60"]) as child:
+        try:
+            identity = until(lambda: process.identify(child.pid), what="identity")
+            assert identity is not None
+            assert (identity.parent, identity.argv) == (os.getpid(), (f"{tmp_path}/a) R 1 (\ufffd", "60"))
+        finally:
+            child.kill()
+
+
+def test_nobody_is_identified_where_nobody_is() -> None:
+    """A pid that cannot be."""
+    assert process.identify(2**22 + 1) is None
+
+
+def test_a_zombie_is_gone() -> None:
+    """It has ended, though nobody has waited for it yet."""
+    with subprocess.Popen(["/bin/true"]) as child:
+        until(lambda: process.identify(child.pid) is None, what="zombie")
+        assert Path(f"/proc/{child.pid}").exists()
+
+
+def test_own_processes_are_those_of_this_user(tmp_path: Path) -> None:
+    """Ours among them, no zombie, no stranger."""
+    with ended_at_last(start(tmp_path, "exec sleep 60")) as child:
+        found = list(process.own_processes())
+
+    assert {os.getpid(), child.pid} <= {identity.pid for identity in found}
+    assert {identity.uid for identity in found} == {os.geteuid()}
+
+
+def test_the_environment_of_a_process_can_be_seen(tmp_path: Path) -> None:
+    """As it was started; nothing for a process that is gone."""
+    with ended_at_last(start(tmp_path, "echo ready; exec sleep 60", MARK="here")) as child:
+        log_of(tmp_path)
+        identity = identity_of(child)
+        assert "MARK=here" in process.environment_of(identity)
+
+    assert process.environment_of(identity) == ()
+
+
+def test_descendants_are_the_whole_family(tmp_path: Path) -> None:
+    """Parents first."""
+    with ended_at_last(start(tmp_path, "sh -c 'sleep 60 & echo ready; wait'; exit")) as child:
+        log_of(tmp_path)
+        family = process.descendants([identity_of(child)])
+        for member in reversed(family):
+            process.stop(member, grace=GRACE)
+
+    assert [member.pid for member in family[:1]] == [child.pid]
+    assert [member.parent for member in family[1:]] == [member.pid for member in family[:-1]]
+    assert family[-1].program.startswith(("sleep", "busybox"))
+
+
+def test_stop_ends_a_program_by_sigterm(tmp_path: Path) -> None:
+    """Which lets it put its things in order."""
+    with ended_at_last(
+        start(tmp_path, "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done")
+    ) as child:
+        log_of(tmp_path)
+        process.stop(identity_of(child), grace=GRACE)
+
+        assert log_of(tmp_path, "bye\n") == "ready\nbye\n"
+        assert process.identify(child.pid) is None
+
+
+def test_stop_kills_a_program_that_ignores_sigterm(tmp_path: Path) -> None:
+    """After the grace, not before."""
+    with ended_at_last(start(tmp_path, "trap '' TERM; echo ready; while :; do sleep 0.05; done")) as child:
+        log_of(tmp_path)
+        started = time.monotonic()
+        process.stop(identity_of(child), grace=0.3)
+
+        assert 0.3 <= time.monotonic() - started < GRACE
+        assert until(child.exit_status, what="end") == -signal.SIGKILL
+
+
+def test_stop_ends_a_stopped_program(tmp_path: Path) -> None:
+    """Which acts on SIGTERM only when it goes on; no kill is needed."""
+    with ended_at_last(start(tmp_path, "echo ready; exec sleep 60")) as child:
+        log_of(tmp_path)
+        identity = identity_of(child)
+        os.kill(child.pid, signal.SIGSTOP)
+        process.stop(identity, grace=GRACE)
+
+        assert until(child.exit_status, what="end") == -signal.SIGTERM
+
+
+def test_stop_of_a_zombie_or_of_nobody_is_done_at_once(tmp_path: Path) -> None:
+    """What is gone needs no signal."""
+    with ended_at_last(start(tmp_path, "echo ready; exec sleep 60")) as child:
+        log_of(tmp_path)
+        identity = identity_of(child)
+        os.kill(child.pid, signal.SIGKILL)
+        until(lambda: process.identify(child.pid) is None, what="zombie")
+        process.stop(identity, grace=60)
+    process.stop(identity, grace=60)
+
+
+def test_stop_never_hits_a_process_that_got_the_pid_later(tmp_path: Path) -> None:
+    """The start time is another, so it is not the one that was meant."""
+    with ended_at_last(start(tmp_path, "echo ready; exec sleep 60")) as child:
+        log_of(tmp_path)
+        meant = replace(identity_of(child), start_time=identity_of(child).start_time - 1)
+        process.stop(meant, grace=60)
+
+        assert child.exit_status() is None
