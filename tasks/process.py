@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -39,6 +40,17 @@ class Completed:
         """Its last line on stderr that is not empty."""
         lines = [line for line in self.stderr.decode(errors="replace").splitlines() if line.strip()]
         return lines[-1].strip() if lines else ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a program took: wall and CPU time in seconds, its largest resident size in bytes."""
+
+    exit_status: int
+    seconds: float
+    cpu: float
+    memory: int
+    complaint: str
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,30 @@ def _to_its_end(child: "subprocess.Popen[bytes]", stdin: bytes, deadline: float)
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         raise
+
+
+def measure(
+    argv: Sequence[str], *, environment: Mapping[str, str], deadline: float, folder: Path | None = None
+) -> Measured:
+    """Run a program to its end, its output thrown away, and return what it took."""
+    started = time.perf_counter()
+    with tempfile.TemporaryFile() as complaints:
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            cwd=folder,
+            env=dict(environment),
+        )
+        if not _wait_exit(child.pid, deadline):
+            child.kill()
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - started
+        child.returncode = os.waitstatus_to_exitcode(status)
+        complaints.seek(0)
+        said = Completed(child.returncode, b"", complaints.read()).complaint
+    return Measured(child.returncode, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, said)
 
 
 @contextmanager
@@ -272,13 +308,14 @@ def _wait_gone(identity: Identity, seconds: float) -> bool:
     return True
 
 
-def _wait_exit(pid: int, seconds: float) -> None:
+def _wait_exit(pid: int, seconds: float) -> bool:
+    """Wait for the process to end; return whether it did within the time."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
-        return
+        return True
     try:
-        select.select([descriptor], [], [], seconds)
+        return bool(select.select([descriptor], [], [], seconds)[0])
     finally:
         os.close(descriptor)
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ SIGN_IN_TIMEOUT = 600  # seconds for a person in a browser
 ATTEMPT_GRACE = 5.0  # seconds that `up` may exceed its own --timeout
 FOLLOW_PAUSE = 0.25  # seconds between two looks at a growing log
 SHELLS = ("sh", "fish")
+Ask = Callable[[str], Secret]
 PROXY_VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 NO_PROXY = "localhost,127.0.0.1,::1"
 
@@ -43,7 +45,8 @@ def up(context: Context) -> None:
     if is_dry(context):
         console.step("would start tailscaled and log in: " + " ".join(daemon.argv(Path("tailscaled"))))
         return
-    console.say(f"network is up: {_summary(settings, bring_up(settings))}")
+    ask = console.ask_hidden if console.may_ask() else None
+    console.say(f"network is up: {_summary(settings, bring_up(settings, ask))}")
 
 
 @command(options_help={"logout": "leave the tailnet too: the next `up` needs a key"})
@@ -161,8 +164,11 @@ def current_status(settings: Settings) -> "TailnetStatus":
     return status
 
 
-def bring_up(settings: Settings) -> "TailnetStatus":
-    """Start the daemon and log in, under the lock, and return the status when both are done."""
+def bring_up(settings: Settings, ask: Ask | None) -> "TailnetStatus":
+    """Start the daemon and log in, under the lock, and return the status when both are done.
+
+    `ask` gets a key from a person, or is None when nobody can be asked.
+    """
     from tasks.net.daemon import start
     from tasks.net.joining import join
     from tasks.programs.pins import pinned
@@ -174,7 +180,7 @@ def bring_up(settings: Settings) -> "TailnetStatus":
     daemon = _runtime(daemon_of(settings))
     with files.lock(daemon.lock, deadline=LOCK_DEADLINE):
         status = start(daemon, programs.executable("tailscaled"))
-        ways = _ways(settings, daemon, programs.executable("tailscale"))
+        ways = _ways(settings, daemon, programs.executable("tailscale"), ask)
         return join(ways, status, _configured(settings), _vault_name(settings))
 
 
@@ -192,34 +198,37 @@ def _runtime(daemon: "Daemon") -> "Daemon":
     return daemon
 
 
-def _ways(settings: Settings, daemon: "Daemon", tailscale: Path) -> "Ways":
+def _ways(settings: Settings, daemon: "Daemon", tailscale: Path, ask: Ask | None) -> "Ways":
     from tasks.net.joining import Ways
 
-    may_ask = console.may_ask()
+    # Only a person at the terminal can sign in with a browser, and type a key meanwhile.
+    at_terminal = ask is console.ask_hidden
     if settings.ssh:
         console.step("TS_SSH=1: the shields are down, peers that the policy allows reach this machine's loopback ports")
 
     def attempt(key: Secret | None) -> "Attempt":
-        return _attempt(settings, daemon, tailscale, key, may_ask=may_ask)
+        return _attempt(settings, daemon, tailscale, key, at_terminal=at_terminal)
 
     return Ways(
         attempt=attempt,
         status=daemon.api.status,
         quiet=daemon.api.disconnect_control,
-        ask=console.ask_hidden if may_ask else None,
+        ask=ask,
         read=lambda: _read_vault(settings),
         save=lambda key: _save_to_vault(settings, key),
         tell=console.step,
     )
 
 
-def _attempt(settings: Settings, daemon: "Daemon", tailscale: Path, key: Secret | None, *, may_ask: bool) -> "Attempt":
+def _attempt(
+    settings: Settings, daemon: "Daemon", tailscale: Path, key: Secret | None, *, at_terminal: bool
+) -> "Attempt":
     from tasks.net.terminal import Watch, attempt
 
-    timeout = SIGN_IN_TIMEOUT if key is None and may_ask else LOGIN_TIMEOUT
+    timeout = SIGN_IN_TIMEOUT if key is None and at_terminal else LOGIN_TIMEOUT
     argv = (str(tailscale), f"--socket={daemon.socket}", "up", f"--timeout={timeout}s", *up_arguments(settings))
-    watch = Watch(on_url=_show_url, typed=0 if may_ask else None)
-    with console.hidden_input() if may_ask else nullcontext():
+    watch = Watch(on_url=_show_url, typed=0 if at_terminal else None)
+    with console.hidden_input() if at_terminal else nullcontext():
         return attempt(argv, key=key, deadline=timeout + ATTEMPT_GRACE, watch=watch)
 
 
