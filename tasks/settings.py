@@ -40,8 +40,11 @@ DAEMON_KNOBS = (
 )
 SECRET_VARIABLES = ("TS_AUTHKEY", "VAULT_IDENTITY")
 TAILNET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+LINE_END = re.compile(r"\r\n|\n|\r")
 FILE_REFERENCE = "file:"
 VAULT_REFERENCE = "vault:"
+# bytes: a unix socket's whole path must stay under 108 (sun_path), and `/host-NAME.sock` comes after this.
+LONGEST_RUNTIME_FOLDER = 83
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ class Settings:
 
 def load(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Settings:
     """Read the settings of the tailnet that the environment, `.env` or a running lab names."""
-    environ = os.environ if environ is None else environ
+    # An empty variable counts as unset: dev container files set `"TS_AUTHKEY": "${localEnv:TS_AUTHKEY}"` for everybody.
+    environ = {name: value for name, value in (os.environ if environ is None else environ).items() if value}
     shared = _read_file(root / ".env")
     named = environ.get("TAILNET") or shared.get("TAILNET", "")
     lab_by_default = not named and _lab_is_meant(environ, root)
@@ -144,19 +148,24 @@ def runtime_folder(tailnet: str, environ: Mapping[str, str]) -> Path:
     """
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
     namespace = Path("/proc/self/ns/pid").stat().st_ino
-    return _runtime_base(environ) / f"{boot}-{namespace:x}" / tailnet
+    folders = [base / f"{boot}-{namespace:x}" / tailnet for base in _runtime_bases(environ)]
+    return next((folder for folder in folders if len(os.fsencode(folder)) <= LONGEST_RUNTIME_FOLDER), folders[-1])
 
 
-def _runtime_base(environ: Mapping[str, str]) -> Path:
+def _runtime_bases(environ: Mapping[str, str]) -> Iterator[Path]:
     given = environ.get("XDG_RUNTIME_DIR", "")
-    if given:
-        try:
-            state = Path(given).stat()
-        except OSError:
-            state = None
-        if state and state.st_uid == os.geteuid() and not stat.S_IMODE(state.st_mode) & 0o077:
-            return Path(given) / NAME
-    return Path(tempfile.gettempdir()) / f"{NAME}-{os.geteuid()}"
+    if given and _is_private(Path(given)):
+        yield Path(given) / NAME
+    for temporary in (tempfile.gettempdir(), "/tmp"):
+        yield Path(temporary) / f"{NAME}-{os.geteuid()}"
+
+
+def _is_private(folder: Path) -> bool:
+    try:
+        state = folder.stat()
+    except OSError:
+        return False
+    return state.st_uid == os.geteuid() and not stat.S_IMODE(state.st_mode) & 0o077
 
 
 def lab_socket(environ: Mapping[str, str]) -> Path:
@@ -231,10 +240,13 @@ def _bindings(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
     from dotenv.parser import parse_stream
 
     for binding in parse_stream(io.StringIO(text)):
+        # A binding's text begins with the blank lines before it.
+        blank = re.match(r"\s*", binding.original.string)
+        line = binding.original.line + len(LINE_END.findall(blank[0] if blank else ""))
         if binding.error or (binding.key is not None and binding.value is None):
-            raise ConfigurationFailure(f"{path}:{binding.original.line}: expected NAME=value")
+            raise ConfigurationFailure(f"{path}:{line}: expected NAME=value")
         if binding.key is not None and binding.value is not None:
-            yield binding.original.line, binding.key, binding.value
+            yield line, binding.key, binding.value
 
 
 def _check_private(path: Path, line: int, key: str) -> None:
@@ -242,7 +254,7 @@ def _check_private(path: Path, line: int, key: str) -> None:
     if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid() or stat.S_IMODE(state.st_mode) & 0o077:
         raise ConfigurationFailure(
             f"{path}:{line}: {key} is a secret in a file that others may read",
-            next_step=f"chmod 600 {path}, or better: {key}=file:PATH or {key}=vault:ITEM",
+            next_step=f"chmod 600 {path}, or better: {key}=file:PATH",
         )
 
 
