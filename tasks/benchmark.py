@@ -6,9 +6,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from tasks import console, options, process, settings
@@ -54,7 +55,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured: medians in seconds, the largest resident size of ours in bytes, and whether it is in bounds."""
+    """What was measured: medians in seconds, the largest resident size of ours in bytes, whether it is in bounds."""
 
     name: str
     ours: float
@@ -215,11 +216,9 @@ def _refusal(place: Place, runs: int) -> Outcome:
         return Secret(f"hskey-auth-wrong-{len(asked)}")
 
     _logged_out(place)()
-    try:
+    with suppress(Failure):
         bring_up(settings.load({**place.environment, "TS_AUTHKEY": "hskey-auth-wrong"}), ask)
-    except Failure:
-        pass
-    gaps = [after - before for before, after in zip(asked, asked[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(asked)]
     median = statistics.median(gaps)
     return Outcome("refused key to next prompt", median, median, "≤ 0.3 s", median <= 0.3, 0)
 
