@@ -22,10 +22,11 @@ SECONDS_BETWEEN_LINES = 5.0
 MEGABYTE = 1e6
 
 
-def download(pin: Pin, folder: Path, say: Callable[[str], None]) -> None:
+def download(pin: Pin, folder: Path, say: Callable[[str], None], *, stall: float = STALL) -> None:
     """Put the program's executables into the folder, from the official file for this machine.
 
-    `Unavailable` when the file cannot be had, `Refused` when it is not the file that the pin names.
+    `stall` is how many seconds may pass without a connection or a byte. `Unavailable` when the file cannot be had,
+    `Refused` when it is not the file that the pin names.
     """
     arch = architecture()
     file = pin.files.get(arch)
@@ -33,7 +34,7 @@ def download(pin: Pin, folder: Path, say: Callable[[str], None]) -> None:
         raise Unavailable(f"there is no official file of {pin} for {arch}")
     say(f"downloading {pin} from {urlsplit(file.url).hostname}")
     fetched = folder / "download"
-    _check(file, _fetch(file.url, fetched, say))
+    _check(file, _fetch(_chunks(file.url, stall, say), fetched))
     if file.url.endswith(".tgz"):
         _unpack(fetched, folder, pin.executables)
         fetched.unlink()
@@ -42,20 +43,20 @@ def download(pin: Pin, folder: Path, say: Callable[[str], None]) -> None:
         (folder / pin.name).chmod(0o755)
 
 
-def _fetch(url: str, path: Path, say: Callable[[str], None]) -> str:
-    """Write what the address gives into the file and return its sha256."""
+def _fetch(chunks: Iterator[bytes], path: Path) -> str:
+    """Write what comes in into the file and return its sha256."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for chunk in _chunks(url, say):
+        for chunk in chunks:
             digest.update(chunk)
             file.write(chunk)
     return digest.hexdigest()
 
 
-def _chunks(url: str, say: Callable[[str], None]) -> Iterator[bytes]:
+def _chunks(url: str, stall: float, say: Callable[[str], None]) -> Iterator[bytes]:
     progress = _Progress(say)
     try:
-        with urllib.request.urlopen(url, timeout=STALL) as answer:
+        with urllib.request.urlopen(url, timeout=stall) as answer:
             expected = int(answer.headers.get("Content-Length") or 0)
             while chunk := answer.read1(CHUNK):
                 progress.add(len(chunk), expected)

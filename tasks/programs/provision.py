@@ -127,8 +127,9 @@ def _install(pin: Pin, source: str, folder: Path, say: Callable[[str], None]) ->
         try:
             return _install_by(way, pin, folder, say)
         except Unavailable as error:
-            say(f"  not by {way}: {error.why or error.what}")
-            closed.append(f"{error.what}: {error.why}" if error.why else error.what)
+            reason = f"{error.what}: {error.why}" if error.why else error.what
+            say(f"  not by {way}: {reason}")
+            closed.append(reason)
         except OSError as error:
             raise ConfigurationFailure(f"cannot write {pin} into {folder}", why=os.strerror(error.errno or 0)) from None
     raise Unavailable(f"cannot get {pin}", why="; ".join(closed), next_step=_three_ways(pin))
