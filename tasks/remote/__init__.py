@@ -1,0 +1,258 @@
+"""The machines behind the network: run, hosts, trust."""
+
+import getpass
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks import console, options
+from tasks.command import Context, command, is_dry, load_settings
+from tasks.errors import Refused, RemoteExit, Unavailable, UsageFailure
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    import socket
+
+    from tasks.net.localapi import LocalAPI
+    from tasks.remote.destination import Destination
+    from tasks.remote.dialling import Dialler
+    from tasks.remote.hostkeys import Store, Verifier
+    from tasks.remote.inventory import Host, Inventory
+    from tasks.remote.ssh import Login, Session
+    from tasks.tailnet import TailnetStatus
+
+KNOWN_HOSTS = "known_hosts"
+SOCKET = "tailscaled.sock"
+# What OpenSSH tries by itself, in its order; DSA and security keys need an agent or are gone.
+DEFAULT_IDENTITIES = ("id_ed25519", "id_ecdsa", "id_rsa")
+
+
+@command(
+    words=True,
+    options_help={
+        "host": "a host of the inventory, or a machine of the tailnet",
+        "command": "a line for the host's shell; or give words after --, each stays one word",
+    },
+)
+def run(context: Context, host: str = "", command: str | None = None) -> None:
+    """Run a command on a host and end with its status; without a command, print a one-line report of the host.
+
+    The command gets no input. Its output arrives as it is written, byte for byte.
+    """
+    name = _host_name(host)
+    line = shlex.join(options.words()) if command is None else command
+    if command is not None and not command.strip():
+        raise UsageFailure("--command: expected a line for the host's shell, got an empty one")
+    if is_dry(context):
+        console.step(f"would run on {name}: {line or 'a report of system, uptime, load, memory and disk'}")
+        return
+    with _connected(load_settings(), name) as session:
+        if line:
+            _run(session, name, line)
+        else:
+            console.say(f"{name}: {_report(session, name)}")
+
+
+@command(options_help={"json": "the same as one JSON document"})
+def hosts(_context: Context, json: bool = False) -> None:
+    """List the hosts of the inventory and of the tailnet: name, groups, address, user, whether they are online."""
+    settings = load_settings()
+    inventory = _with_tailnet_if_up(settings)
+    if json:
+        console.document([_as_record(host) for host in inventory.hosts.values()])
+        return
+    rows = [["host", "groups", "address", "user", "online"]]
+    rows += [_as_row(host) for host in inventory.hosts.values()]
+    console.say(console.visible(console.table(rows)) if len(rows) > 1 else "there are no hosts")
+
+
+@command(
+    options_help={
+        "host": "a host of the inventory, or a machine of the tailnet",
+        "replace": "take the place of a key that is known already",
+    }
+)
+def trust(context: Context, host: str = "", replace: bool = False) -> None:
+    """Fetch a host's key through the proxy, show its fingerprint and keep it: the host is known from then on."""
+    from tasks.remote import ssh
+
+    name = _host_name(host)
+    if is_dry(context):
+        console.step(f"would fetch the host key of {name} and keep it")
+        return
+    way = _Way(load_settings(), name)
+    verifier = way.verifier()
+    shown = ssh.fetch_host_key(way.dial, name)
+    console.say(f"{name} ({verifier.name}) shows {shown}")
+    if shown not in verifier.known().keys and console.may_ask() and not console.ask_yes("Trust it from now on?"):
+        raise Refused(f"the host key of {name} was not kept", why="the answer was no")
+    changed = verifier.trust(shown, replace=replace)
+    console.say(f"kept in {verifier.store.file}" if changed else "it was trusted already")
+
+
+def await_host(settings: Settings, host: str, seconds: float) -> None:
+    """Return when the host's SSH server answers through the proxy, within `seconds`; it may join meanwhile."""
+    from tasks.remote.dialling import await_ssh
+
+    name = _host_name(host)
+    await_ssh(lambda: _Way(settings, name, quiet=True).dial(), seconds=seconds)
+
+
+def inventory_of(settings: Settings) -> "tuple[Host, ...]":
+    """Return the hosts that the project's inventory names."""
+    from tasks.remote import inventory
+
+    return tuple(inventory.load(settings.inventory).hosts.values())
+
+
+def known_host_names(settings: Settings) -> set[str]:
+    """Return the names that a host key is known for."""
+    return _store(settings).names()
+
+
+class _Way:
+    """The way to one host: who it is, where it is, and a socket to it."""
+
+    def __init__(self, settings: Settings, name: str, *, quiet: bool = False) -> None:
+        from tasks.remote import destination, inventory
+
+        self._settings = settings
+        self._api = _api(settings)
+        self._say = (lambda _: None) if quiet else console.step
+        status = _status(settings, self._api)
+        known = inventory.with_tailnet(inventory.load(settings.inventory), status)
+        for file in known.unread:
+            self._say(f"{file} is encrypted; its variables are not known here")
+        self.host: Host = known.host(name, status)
+        if self.host.not_applied:
+            self._say(f"{name}: not applied: {', '.join(self.host.not_applied)}")
+        self.destination: Destination = destination.locate(self.host.address, self.host.port, status, self._api.resolve)
+
+    def dial(self) -> "socket.socket":
+        """Return a socket to the host's SSH port."""
+        return self._dialler().connect(self.destination)
+
+    def verifier(self) -> "Verifier":
+        """Return what decides about the host's key."""
+        from tasks.remote.hostkeys import Verifier
+
+        published = () if self.destination.routed else self.destination.peer.host_keys
+        ask = console.ask_yes if console.may_ask() else None
+        key_name, port = self.destination.key_name, self.destination.port
+        return Verifier(_store(self._settings), self.host.name, key_name, port, published, ask)
+
+    def login(self) -> "Login":
+        """Return who logs in, and with which keys."""
+        from tasks.remote.ssh import Login
+
+        return Login(self.host.user or getpass.getuser(), _identities(self.host))
+
+    def _dialler(self) -> "Dialler":
+        from tasks.remote.dialling import Dialler
+        from tasks.remote.proxy import Proxy
+
+        proxy = Proxy(self._settings.proxy_host, self._settings.proxy_port)
+        return Dialler(proxy, self._api.status, self._api.dial_error, self._say)
+
+
+def _connected(settings: Settings, name: str) -> "Session":
+    from tasks.remote import ssh
+
+    way = _Way(settings, name)
+    return ssh.connect(way.verifier(), way.login(), way.dial, lambda text: console.step(console.visible(text)))
+
+
+def _run(session: "Session", name: str, line: str) -> None:
+    from tasks.remote import output
+
+    sys.stdout.flush()
+    ended = session.run(line, output.sink(1), output.sink(2))
+    if ended.signal:
+        console.step(f"{name}: the command was killed by SIG{ended.signal}")
+    if ended.exit_status:
+        raise RemoteExit(ended.exit_status)
+
+
+def _report(session: "Session", name: str) -> str:
+    from tasks.remote import report
+
+    said, complained = bytearray(), bytearray()
+    session.run(report.COMMAND, said.extend, complained.extend)
+    facts = report.parse(bytes(said))
+    if not facts:
+        why = console.visible(complained.decode(errors="replace").strip())
+        raise Unavailable(
+            f"{name} does not say how it is", why=why, next_step=f"`inv remote.run --host={name} -- true`"
+        )
+    return console.visible(report.one_line(facts))
+
+
+def _host_name(text: str) -> str:
+    from tasks.remote import names
+
+    if not text:
+        raise UsageFailure("--host: expected the name of a host", next_step="`inv remote.hosts` lists them")
+    try:
+        return names.host_name(text)
+    except ValueError as error:
+        raise UsageFailure(f"--host: {error}") from None
+
+
+def _api(settings: Settings) -> "LocalAPI":
+    from tasks.net.localapi import LocalAPI
+
+    return LocalAPI(settings.runtime_folder / SOCKET)
+
+
+def _status(settings: Settings, api: "LocalAPI") -> "TailnetStatus":
+    try:
+        return api.status()
+    except Unavailable as error:
+        raise Unavailable(
+            f"the network {settings.tailnet!r} is down", why=error.why, next_step="`inv net.up`", cause="down"
+        ) from None
+
+
+def _with_tailnet_if_up(settings: Settings) -> "Inventory":
+    from tasks.remote import inventory
+
+    written = inventory.load(settings.inventory)
+    try:
+        return inventory.with_tailnet(written, _status(settings, _api(settings)))
+    except Unavailable as error:
+        console.step(f"{error.what}: only the inventory's hosts are listed")
+        return written
+
+
+def _store(settings: Settings) -> "Store":
+    from tasks.remote.hostkeys import Store
+
+    return Store(settings.state_folder / KNOWN_HOSTS)
+
+
+def _identities(host: "Host") -> tuple[Path, ...]:
+    if host.identity:
+        return (host.identity,)
+    folder = Path.home() / ".ssh"
+    return tuple(folder / name for name in DEFAULT_IDENTITIES if (folder / name).is_file())
+
+
+def _as_row(host: "Host") -> list[str]:
+    online = "-" if host.peer is None else "yes" if host.peer.online else "no"
+    address = host.address if host.port == 22 else f"{host.address}:{host.port}"
+    return [host.name, ",".join(host.groups) or "-", host.problem or address, host.user or "-", online]
+
+
+def _as_record(host: "Host") -> dict[str, object]:
+    return {
+        "name": host.name,
+        "groups": list(host.groups),
+        "address": host.address,
+        "port": host.port,
+        "user": host.user or None,
+        "online": host.peer.online if host.peer else None,
+        "system": host.peer.system if host.peer else None,
+        "not_applied": list(host.not_applied),
+        "problem": host.problem or None,
+    }

@@ -1,0 +1,139 @@
+"""Owns a dial to its end: patience with a cold path, and the real cause where the proxy says "general failure".
+
+A dial may be tried again as often as we like, because no byte of SSH has been sent. What the causes are was found in
+tailscale's net/socks5/socks5.go (five seconds, reply 1 to everything) and net/tsdial/tsdial.go.
+"""
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tasks.errors import Failure, TimedOut, Unavailable
+from tasks.remote.destination import Destination
+from tasks.remote.proxy import GeneralFailure, Proxy
+from tasks.tailnet import Peer, TailnetStatus
+
+PATIENCE = 20.0  # seconds: a first contact through a relay was seen to need as many (tailscale#9802)
+# A shorter failure has a reason that the daemon can name; at five seconds nothing had answered.
+SLOW_FAILURE = 4.0
+# About one dial in 500 fails at once for no reason when many hosts are behind one node (tailscaled's proxymap).
+SPURIOUS_FAILURES = 3
+GREETING_SECONDS = 5.0  # an SSH server greets at once, a cold path delays it
+PAUSE = 0.25  # seconds between two looks at a host that may come up
+CLOSED = ("refused", "reset")
+UNKNOWN_NAME = ("no such host", "resolve failure")
+
+
+@dataclass(frozen=True)
+class Dialler:
+    """Dials destinations through one proxy, and asks one daemon why it failed.
+
+    `status` and `dial_error` are the daemon's LocalAPI; `say` tells a person that it takes longer.
+    """
+
+    proxy: Proxy
+    status: Callable[[], TailnetStatus]
+    dial_error: Callable[[str, int], str]
+    say: Callable[[str], None]
+    patience: float = PATIENCE
+
+    def connect(self, destination: Destination) -> socket.socket:
+        """Return a socket to the destination, or raise the failure that says why there is none."""
+        started = time.monotonic()
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return self.proxy.connect(destination.address, destination.port)
+            except GeneralFailure as failed:
+                cause = self._cause(destination, failed)
+            elapsed = time.monotonic() - started
+            if cause is None and tries <= SPURIOUS_FAILURES:
+                continue
+            if not isinstance(cause, TimedOut) or elapsed >= self.patience:
+                raise cause or _no_reason(destination)
+            if tries == 1:
+                self.say(
+                    f"{destination.name} is online but does not answer yet; trying for up to {self.patience:.0f} s"
+                )
+
+    def _cause(self, destination: Destination, failed: GeneralFailure) -> Failure | None:
+        """Return why the dial failed; None when the daemon could connect just now."""
+        peer = self.status().peer(next(iter(destination.peer.addresses), destination.peer.name))
+        if peer is None or not peer.online or peer.expired:
+            return absence(destination, peer)
+        if failed.seconds >= SLOW_FAILURE:
+            return silence(destination)
+        try:
+            words = self.dial_error(destination.address, destination.port)
+        except TimedOut:
+            return silence(destination)
+        return refusal(destination, words) if words else None
+
+
+def absence(destination: Destination, peer: Peer | None) -> Failure:
+    """Return the failure for a machine that is not on the tailnet now."""
+    which = (
+        destination.name if not destination.routed else f"{destination.peer.name}, which routes to {destination.name},"
+    )
+    if peer is None:
+        return Unavailable(f"{which} has left the tailnet", next_step="`inv remote.hosts`")
+    if peer.expired:
+        return Unavailable(f"{which} is locked out", why="its node key has expired", next_step="sign it in again there")
+    since = f" since {peer.last_seen}" if peer.last_seen else ""
+    return Unavailable(f"{which} is offline{since}", next_step="`inv net.status`")
+
+
+def refusal(destination: Destination, words: str) -> Failure:
+    """Return the failure for a dial that ended at once with the daemon's own words."""
+    if any(word in words for word in CLOSED):
+        return Unavailable(
+            f"port {destination.port} of {destination.name} is closed",
+            why=words,
+            next_step="start its ssh server, or set ansible_port",
+        )
+    if any(word in words for word in UNKNOWN_NAME):
+        return Unavailable(f"unknown host {destination.name}", why=words, next_step="`inv remote.hosts`")
+    return Unavailable(f"{destination.name} cannot be reached", why=words, next_step="`inv net.status`")
+
+
+def silence(destination: Destination) -> TimedOut:
+    """Return the failure for a machine that is online and says nothing."""
+    return TimedOut(
+        f"no answer from port {destination.port} of {destination.name}, though it is online",
+        why="the tailnet's policy does not allow it, a firewall drops it, or the path is not there yet",
+        next_step=f"`inv net.wait --host={destination.name}`",
+    )
+
+
+def _no_reason(destination: Destination) -> Failure:
+    return Unavailable(
+        f"{destination.name} cannot be reached",
+        why="the proxy fails again and again where the daemon itself connects",
+        next_step="`inv net.logs`",
+    )
+
+
+def await_ssh(dial: Callable[[], socket.socket], *, seconds: float) -> None:
+    """Return when an SSH server greets through `dial`; TimedOut with the last reason after so many seconds."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with dial() as connection:
+                if _greets(connection, end):
+                    return
+                why = "the port is open, but no SSH server greets"
+        except Failure as failure:
+            why = str(failure.what)
+        if time.monotonic() + PAUSE > end:
+            raise TimedOut(f"no SSH server answered within {seconds:g} s", why=why)
+        time.sleep(PAUSE)
+
+
+def _greets(connection: socket.socket, end: float) -> bool:
+    connection.settimeout(max(0.1, min(GREETING_SECONDS, end - time.monotonic())))
+    try:
+        return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False

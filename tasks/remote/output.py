@@ -1,0 +1,60 @@
+"""Owns the way of a host's output to us: raw bytes into a pipe or a file, harmless text onto a terminal.
+
+Nothing is kept: a gigabyte passes through a few megabytes of memory. The text goes by no redactor, because it is the
+host's, byte for byte.
+"""
+
+import codecs
+import os
+import select
+from collections.abc import Callable
+
+from tasks import console
+from tasks.errors import NotSaved
+
+Sink = Callable[[bytes], None]
+
+
+class ReaderGone(BrokenPipeError):  # noqa: N818 - it is no error of ours
+    """Whoever read our output has ended (`inv … | head`); not to be taken for a connection that broke."""
+
+
+def sink(descriptor: int) -> Sink:
+    """Return what takes the bytes for a descriptor of ours: escaped when it is a terminal, else as they are."""
+    if os.isatty(descriptor):
+        return Escaped(descriptor)
+    return lambda data: write_all(descriptor, data)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write every byte, waiting where the reader is slow; ReaderGone when it has ended, NotSaved for a full disk."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            # Somebody who shares the terminal or pipe with us made it non-blocking.
+            select.select([], [descriptor], [])
+        except BrokenPipeError:
+            raise ReaderGone from None
+        except OSError as error:
+            raise NotSaved("the output cannot be written", why=os.strerror(error.errno or 0).lower()) from None
+
+
+class Escaped:
+    """Shows a host's bytes on a terminal that they cannot touch: control characters are escaped.
+
+    A character that arrives in two pieces is put together first; CRLF, which a remote terminal writes, is a line end.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._held = ""
+
+    def __call__(self, data: bytes) -> None:
+        """Show the bytes."""
+        text = self._held + self._decoder.decode(data)
+        self._held = "\r" if text.endswith("\r") else ""
+        shown = console.visible(text.removesuffix("\r").replace("\r\n", "\n"))
+        write_all(self._descriptor, shown.encode(errors="backslashreplace"))
