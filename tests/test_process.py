@@ -145,6 +145,65 @@ def test_an_interrupt_ends_the_program_too(tmp_path: Path) -> None:
     until(lambda: process.identify(pid) is None, what="end of the child")
 
 
+def attached(tmp_path: Path, script: str) -> "subprocess.Popen[bytes]":
+    """Start a Python that attaches a small shell program, in a session of its own, and ends with its status."""
+    code = f"import sys; from tasks import process; sys.exit(process.attach(*{sh(script)!r}, environment={{}}))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize(("end", "status"), [("exit 3", 3), ("kill -9 $$", 137)])
+def test_an_attached_program_has_our_own_streams(tmp_path: Path, end: str, status: int) -> None:
+    """And gives its exit status."""
+    with attached(tmp_path, f"cat; echo complaint >&2; {end}") as child:
+        stdout, stderr = child.communicate(b"in", timeout=30)
+
+    assert (child.returncode, stdout, stderr) == (status, b"in", b"complaint\n")
+
+
+def test_ctrl_c_of_an_attached_program_is_its_own_affair(tmp_path: Path) -> None:
+    """It got the signal too; we wait for what it makes of it."""
+    with attached(tmp_path, "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done") as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        os.killpg(child.pid, signal.SIGINT)
+        stdout, stderr = child.communicate(timeout=30)
+
+    assert (child.returncode, stdout, stderr) == (5, b"caught\n", b"")
+
+
+def test_an_attached_program_that_is_not_there_is_named() -> None:
+    """As any other."""
+    with pytest.raises(Unavailable, match=r"^cannot start no-such-program: No such file or directory"):
+        process.attach("no-such-program", environment={})
+
+
+def test_what_a_program_takes_is_measured() -> None:
+    """Time, processor and memory, with its last complaint; what it prints is thrown away."""
+    took = process.measure(
+        [sys.executable, "-c", "import sys; b = bytearray(50_000_000); sys.exit('enough')"], environment={}, deadline=30
+    )
+
+    assert (took.exit_status, took.complaint) == (1, "enough")
+    assert took.cpu > 0
+    assert 0 < took.seconds < 30
+    assert 50_000_000 < took.memory < 500_000_000
+
+
+def test_a_measured_program_has_a_deadline() -> None:
+    """After which it is killed."""
+    took = process.measure(sh("exec sleep 60"), environment={}, deadline=0.2)
+
+    assert took.exit_status == -signal.SIGKILL
+    assert 0.2 <= took.seconds < GRACE
+
+
 def test_a_secret_file_is_in_memory_and_gone_afterwards() -> None:
     """A child of the same user reads it by path; no descriptor is inherited for it."""
     with process.secret_file(Secret("swordfish")) as path:
