@@ -9,6 +9,8 @@ sys.dont_write_bytecode = False
 
 from invoke.collection import Collection  # noqa: E402
 
-from tasks import lab, net, programs  # noqa: E402
+from tasks import development, lab, net, programs  # noqa: E402
 
 namespace = Collection(net, lab, programs)
+for command in (development.test, development.lint, development.relock):
+    namespace.add_task(command)

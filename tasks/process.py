@@ -111,6 +111,23 @@ def _to_its_end(child: "subprocess.Popen[bytes]", stdin: bytes, deadline: float)
         raise
 
 
+def attach(*argv: str, environment: Mapping[str, str], folder: Path | None = None) -> int:
+    """Run a program on our own stdin, stdout and stderr to its end, and return its exit status (128 + n for a signal).
+
+    Ctrl-C reaches it as it reaches us; what that means is the program's to say.
+    """
+    try:
+        child = subprocess.Popen(argv, cwd=folder, env=dict(environment))
+    except OSError as error:
+        raise cannot_start(argv[0], error) from None
+    while True:
+        try:
+            status = child.wait()
+        except KeyboardInterrupt:
+            continue
+        return status if status >= 0 else 128 - status
+
+
 def measure(
     argv: Sequence[str], *, environment: Mapping[str, str], deadline: float, folder: Path | None = None
 ) -> Measured:

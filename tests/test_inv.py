@@ -240,6 +240,7 @@ def test_development_programs_come_when_asked_for_and_once(checkout: Checkout) -
     assert stderr == "inv: bringing in what tests and linters need\n"
     assert checkout.run("--with-development", "test")[::2] == (0, "")
     assert checkout.run("net.up")[::2] == (0, "")
+    assert checkout.run("--with-development") == (0, "", "")
     assert checkout.installs() == ["requirements.lock", "requirements-dev.lock"]
 
 

@@ -1,0 +1,126 @@
+"""Commands for who works on the suite itself: test, lint, relock. `inv` runs them too: one tool to learn, no Nox."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks import console, options, process
+from tasks.command import Context, command, is_dry, load_settings
+from tasks.errors import RemoteExit
+from tasks.settings import ROOT
+
+PYTHON = sys.executable
+# No address in a lock, and one that holds for every Python and system that the suite supports.
+COMPILE = (
+    *("uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header", "--no-annotate"),
+    *("--python-version", "3.11", "pyproject.toml"),
+)
+LOCKS = (
+    ("--output-file", "requirements.lock"),
+    ("--group", "dev", "--constraint", "requirements.lock", "--output-file", "requirements-dev.lock"),
+)
+CHECKS = (
+    ("ruff", "check", "."),
+    ("ruff", "format", "--check", "."),
+    ("mypy",),
+    # By itself: it is the module `tasks` as Invoke loads it, beside the package of that name.
+    ("mypy", "tasks.py"),
+    ("shellcheck", "inv", ".ci/run"),
+    ("hadolint", ".devcontainer/Dockerfile"),
+    ("check-jsonschema", "--schemafile", ".devcontainer/devcontainer.schema.json", ".devcontainer/devcontainer.json"),
+)
+
+
+@command(
+    words=True, options_help={"containers": "the tests of the dev container's image: they need a container engine"}
+)
+def test(context: Context, containers: bool = False) -> None:
+    """Run every test, the real programs included; words after `--` go to pytest and choose some of them.
+
+    When all run, the branch coverage of tasks/ is measured, child processes counted, and must reach its bound.
+    """
+    chosen = options.words()
+    marker = "containers" if containers else "not containers"
+    pytest = ("-m", "pytest", "-m", marker, *chosen)
+    if is_dry(context):
+        console.say(f"would run python {' '.join(pytest)}")
+        return
+    _bring_in_programs()
+    if chosen or containers:
+        _run(PYTHON, *pytest)
+    else:
+        _run_measured(pytest)
+
+
+@command()
+def lint(context: Context) -> None:
+    """Check style, types, shell scripts, the Dockerfile and the dev container's configuration."""
+    if is_dry(context):
+        console.say("\n".join(f"would run {' '.join(check)}" for check in CHECKS))
+        return
+    _bring_in_development()
+    failed = [check for check in CHECKS if not _passes(check)]
+    for check in failed:
+        console.step(f"failed: {' '.join(check)}")
+    if failed:
+        raise RemoteExit(1)
+    console.step(f"all {len(CHECKS)} checks pass")
+
+
+@command(options_help={"upgrade": "take the newest versions that pyproject.toml allows, not those already locked"})
+def relock(context: Context, upgrade: bool = False) -> None:
+    """Write requirements.lock and requirements-dev.lock anew from pyproject.toml."""
+    for lock in LOCKS:
+        words = (*COMPILE, *lock, *(("--upgrade",) if upgrade else ()))
+        if is_dry(context):
+            console.say(f"would run {' '.join(words)}")
+            continue
+        _bring_in_development()
+        _run(*_tool(words))
+
+
+def _bring_in_programs() -> None:
+    """Bring in pytest and its kind, and the programs that the real tests find in the cache."""
+    from tasks.programs.pins import read_pins
+    from tasks.programs.provision import ensure
+
+    _bring_in_development()
+    settings = load_settings()
+    for pin in read_pins().values():
+        ensure(pin, source=settings.programs_source, cache=settings.cache_folder, say=console.step)
+
+
+def _bring_in_development() -> None:
+    """Have `inv` add what requirements-dev.lock names to this very environment, if it made it."""
+    if (Path(sys.prefix) / "requirements.stamp").exists():
+        _run(str(ROOT / "inv"), "--with-development", PLATFORM_VENV=sys.prefix)
+
+
+def _run_measured(pytest: Sequence[str]) -> None:
+    """Run pytest under coverage; its failure outweighs a bound that was missed."""
+    # An absolute place: the children of tests run in other folders.
+    environment = {**os.environ, "COVERAGE_FILE": str(ROOT / ".coverage")}
+    coverage = (PYTHON, "-m", "coverage")
+    process.attach(*coverage, "erase", environment=environment, folder=ROOT)
+    tested = process.attach(*coverage, "run", *pytest, environment=environment, folder=ROOT)
+    process.attach(*coverage, "combine", "--quiet", environment=environment, folder=ROOT)
+    covered = process.attach(*coverage, "report", environment=environment, folder=ROOT)
+    if tested or covered:
+        raise RemoteExit(tested or covered)
+
+
+def _passes(check: tuple[str, ...]) -> bool:
+    console.step(f"$ {' '.join(check)}")
+    return process.attach(*_tool(check), environment=os.environ, folder=ROOT) == 0
+
+
+def _run(*argv: str, **variables: str) -> None:
+    status = process.attach(*argv, environment={**os.environ, **variables}, folder=ROOT)
+    if status != 0:
+        raise RemoteExit(status)
+
+
+def _tool(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the words with the program's own place in this environment, whatever else is on PATH."""
+    return (str(Path(PYTHON).with_name(words[0])), *words[1:])
