@@ -1,0 +1,160 @@
+"""Owns the layout of Bitwarden's unencrypted export: one item's JSON to an Item and back, its history, its revision.
+
+Source of the layout: CipherWithIdExport and LoginExport of Bitwarden's clients (libs/common/src/models/export).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tasks.errors import ConfigurationFailure
+from tasks.secret import REDACTOR, Secret
+from tasks.vault.store import HISTORY_KEPT, Field, Item, OldPassword, Ref
+
+LOGIN = 1  # CipherType.Login
+TEXT, HIDDEN = 0, 1  # FieldType
+NEW_ITEM: dict[str, Any] = {
+    "id": None,
+    "organizationId": None,
+    "folderId": None,
+    "collectionIds": None,
+    "type": LOGIN,
+    "reprompt": 0,
+    "favorite": False,
+    "name": None,
+    "notes": None,
+    "fields": [],
+    "login": {"uris": [], "username": None, "password": None, "totp": None},
+    "passwordHistory": None,
+    "creationDate": None,
+    "revisionDate": None,
+    "deletedDate": None,
+}
+Document = dict[str, Any]
+"""One item's JSON, or the whole export's."""
+
+
+def empty_export() -> Document:
+    """Return an export without items."""
+    return {"encrypted": False, "folders": [], "items": []}
+
+
+def parse_export(text: str | bytes, where: str) -> Document:
+    """Return the export after a look at what we rely on: its items, and each one's name, id and revision."""
+    try:
+        export = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _foreign(where, "it is not JSON") from None
+    if not isinstance(export, dict) or not isinstance(export.get("items"), list):
+        raise _foreign(where, "it has no list of items")
+    for number, item in enumerate(export["items"], start=1):
+        if not isinstance(item, dict):
+            raise _foreign(where, f"item {number} is not an object")
+        for key in ("id", "name", "revisionDate"):
+            if not isinstance(item.get(key), str):
+                raise _foreign(where, f"item {number} has no {key}")
+    return export
+
+
+def _foreign(where: str, why: str) -> ConfigurationFailure:
+    return ConfigurationFailure(f"{where} does not hold Bitwarden's unencrypted export", why=why)
+
+
+def ref_of(document: Mapping[str, Any]) -> Ref:
+    """Return an item's reference."""
+    return Ref(document["id"], document["name"], document["revisionDate"])
+
+
+def item_of(document: Mapping[str, Any]) -> Item:
+    """Return an item's record; its password, its old ones and its hidden fields are never shown by a message again."""
+    login = document.get("login") or {}
+    item = Item(
+        name=document["name"],
+        password=_secret(login.get("password")),
+        username=_secret(login.get("username")),
+        notes=_secret(document.get("notes")),
+        fields=_fields_of(document),
+        history=tuple(
+            OldPassword(_secret(old.get("password")), old.get("lastUsedDate") or "")
+            for old in document.get("passwordHistory") or []
+        ),
+        id=document["id"],
+        revision=document["revisionDate"],
+        document=Secret(json.dumps(document)),
+    )
+    hidden = [field.value for field in item.fields if field.hidden]
+    for secret in (item.password, *(old.password for old in item.history), *hidden):
+        REDACTOR.learn(secret)
+    return item
+
+
+def _fields_of(document: Mapping[str, Any]) -> tuple[Field, ...]:
+    return tuple(
+        Field(field.get("name") or "", _secret(field.get("value")), hidden=field.get("type") == HIDDEN)
+        for field in document.get("fields") or []
+    )
+
+
+def _secret(value: str | None) -> Secret:
+    return Secret(value or "")
+
+
+def document_of(item: Item) -> Document:
+    """Return the item's JSON: what the record has no name for, and what it does not change, stays as it was read."""
+    document: Document = json.loads(item.document.reveal() or json.dumps(NEW_ITEM))
+    if document.get("type") != LOGIN and item.password:
+        raise ConfigurationFailure(f"{item.name!r} is not a login, so it cannot hold a password")
+    document["name"] = item.name
+    _set(document, "notes", item.notes)
+    if document.get("type") == LOGIN:
+        login = document["login"] = document.get("login") or {}
+        _set(login, "username", item.username)
+        _set(login, "password", item.password)
+    if item.fields != _fields_of(document):
+        document["fields"] = _fields(item.fields, document.get("fields") or [])
+    return document
+
+
+def _set(document: Document, key: str, value: Secret) -> None:
+    # An empty value that was null stays null.
+    if _secret(document.get(key)) != value:
+        document[key] = value.reveal()
+
+
+def _fields(fields: Sequence[Field], before: Sequence[Document]) -> list[Document]:
+    known = {field.get("name"): field for field in before}
+    return [
+        {
+            **known.get(field.name, {"type": HIDDEN if field.hidden else TEXT, "linkedId": None}),
+            "name": field.name,
+            "value": field.value.reveal(),
+        }
+        for field in fields
+    ]
+
+
+def successor(document: Document, before: Mapping[str, Any] | None, now: datetime) -> Document:
+    """Return the document as the next revision of `before`: dated, with the password that it replaces in its history.
+
+    A revision never repeats, whatever the clock does. The newest old password comes first, as in Bitwarden.
+    """
+    revision = next_revision(before["revisionDate"] if before else "", now)
+    if before is None:
+        return {**document, "creationDate": revision, "revisionDate": revision}
+    history = list(before.get("passwordHistory") or [])
+    old = (before.get("login") or {}).get("password")
+    if old and old != (document.get("login") or {}).get("password"):
+        history = [{"lastUsedDate": revision, "password": old}, *history][:HISTORY_KEPT]
+    return {**document, "passwordHistory": history or None, "revisionDate": revision}
+
+
+def next_revision(previous: str, now: datetime) -> str:
+    """Return the moment as RFC 3339 with microseconds, later than the previous revision by at least one of them."""
+    try:
+        earliest = datetime.fromisoformat(previous) + timedelta(microseconds=1)
+    except ValueError:
+        earliest = now
+    if earliest.tzinfo is None:
+        earliest = earliest.replace(tzinfo=UTC)
+    return max(now, earliest).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
