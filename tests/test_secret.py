@@ -114,6 +114,13 @@ def test_the_redactor_masks_key_shapes_it_was_never_told_of(key: str) -> None:
     assert Redactor().clean(f"invalid key: {key}.") == f"invalid key: {MASK}."
 
 
+def test_the_address_of_a_browser_login_is_no_key() -> None:
+    """headscale's ends in `hskey-authreq-…`; a person must be able to read it."""
+    address = "http://127.0.0.1:8080/register/hskey-authreq-Ab1"
+
+    assert Redactor().clean(address) == address
+
+
 def test_the_redactor_leaves_ordinary_text_alone() -> None:
     """A short secret would blank words everywhere; the word `tskey` alone is no key."""
     redactor = Redactor()

@@ -69,3 +69,17 @@ def test_a_peer_is_found_by_name_and_by_address(name: str) -> None:
 def test_a_name_of_nobody_finds_nobody(name: str) -> None:
     """No prefix matches."""
     assert UP.peer(name) is None
+
+
+@pytest.mark.parametrize(
+    ("health", "reason"),
+    [
+        ((), ""),
+        (("DNS is slow", LOGIN_ERROR), ""),
+        (("State store failed to initialize. Error: invalid character",), "invalid character"),
+        (("State store failed to initialize",), "State store failed to initialize"),
+    ],
+)
+def test_a_state_file_that_cannot_be_read_is_told(health: tuple[str, ...], reason: str) -> None:
+    """In the daemon's own words."""
+    assert replace(UP, health=health).store_error == reason
