@@ -6,7 +6,8 @@ import re
 from urllib.parse import quote, quote_plus
 
 # Auth keys of Tailscale (tskey-auth-, tskey-client-, tskey-api-) and of headscale (hskey-auth-, hskey-api-).
-KEY_SHAPE = re.compile(r"(?:tskey|hskey)-[A-Za-z0-9_-]+")
+# hskey-authreq- is no key: it ends the address at which a person signs in, and must be read.
+KEY_SHAPE = re.compile(r"(?:tskey|hskey)-(?!authreq-)[A-Za-z0-9_-]+")
 MASK = "****"
 # A shorter value would blank ordinary words in every message.
 SHORTEST_REDACTED = 6

@@ -55,6 +55,14 @@ class TailnetStatus:
         return ""
 
     @property
+    def store_error(self) -> str:
+        """Why the daemon could not read its state file: it then runs from memory and refuses every login."""
+        for line in self.health:
+            if line.startswith("State store failed to initialize"):
+                return line.partition("Error: ")[2] or line
+        return ""
+
+    @property
     def logged_out(self) -> bool:
         """Whether the daemon says that it is logged out (tailscale's health/warnings.go, login-state)."""
         return any(line.startswith("You are logged out") for line in self.health)

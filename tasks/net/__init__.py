@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tasks.net.daemon import Daemon
     from tasks.net.joining import Source, Ways
     from tasks.net.login import State
-    from tasks.net.terminal import Attempt
+    from tasks.net.terminal import Attempt, Watch
     from tasks.tailnet import Peer, TailnetStatus
 
 LOCK_DEADLINE = 120.0  # seconds; whoever holds the lock may be asking a person
@@ -179,7 +179,7 @@ def bring_up(settings: Settings, ask: Ask | None) -> "TailnetStatus":
     )
     daemon = _runtime(daemon_of(settings))
     with files.lock(daemon.lock, deadline=LOCK_DEADLINE):
-        status = start(daemon, programs.executable("tailscaled"))
+        status = start(daemon, programs.executable("tailscaled"), tell=console.step)
         ways = _ways(settings, daemon, programs.executable("tailscale"), ask)
         return join(ways, status, _configured(settings), _vault_name(settings))
 
@@ -200,17 +200,22 @@ def _runtime(daemon: "Daemon") -> "Daemon":
 
 def _ways(settings: Settings, daemon: "Daemon", tailscale: Path, ask: Ask | None) -> "Ways":
     from tasks.net.joining import Ways
+    from tasks.net.terminal import Watch
 
     # Only a person at the terminal can sign in with a browser, and type a key meanwhile.
-    at_terminal = ask is console.ask_hidden
+    typed = 0 if ask is console.ask_hidden else None
     if settings.ssh:
         console.step("TS_SSH=1: the shields are down, peers that the policy allows reach this machine's loopback ports")
 
     def attempt(key: Secret | None) -> "Attempt":
-        return _attempt(settings, daemon, tailscale, key, at_terminal=at_terminal)
+        return _attempt(settings, daemon, tailscale, key, Watch(_show_url, typed))
+
+    def resume() -> "Attempt":
+        return _attempt(settings, daemon, tailscale, None, Watch(_show_url, sign_in=False))
 
     return Ways(
         attempt=attempt,
+        resume=resume,
         status=daemon.api.status,
         quiet=daemon.api.disconnect_control,
         ask=ask,
@@ -220,14 +225,12 @@ def _ways(settings: Settings, daemon: "Daemon", tailscale: Path, ask: Ask | None
     )
 
 
-def _attempt(
-    settings: Settings, daemon: "Daemon", tailscale: Path, key: Secret | None, *, at_terminal: bool
-) -> "Attempt":
-    from tasks.net.terminal import Watch, attempt
+def _attempt(settings: Settings, daemon: "Daemon", tailscale: Path, key: Secret | None, watch: "Watch") -> "Attempt":
+    from tasks.net.terminal import attempt
 
+    at_terminal = watch.typed is not None
     timeout = SIGN_IN_TIMEOUT if key is None and at_terminal else LOGIN_TIMEOUT
     argv = (str(tailscale), f"--socket={daemon.socket}", "up", f"--timeout={timeout}s", *up_arguments(settings))
-    watch = Watch(on_url=_show_url, typed=0 if at_terminal else None)
     with console.hidden_input() if at_terminal else nullcontext():
         return attempt(argv, key=key, deadline=timeout + ATTEMPT_GRACE, watch=watch)
 

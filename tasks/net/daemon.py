@@ -4,8 +4,10 @@ Nothing is remembered: the listener of the LocalAPI socket (SO_PEERCRED) and of 
 time. Whoever calls `start` or `stop` holds the lock `Daemon.lock`.
 """
 
+import signal
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +56,11 @@ class Daemon:
         return self.state_folder / "tailscaled.log"
 
     @property
+    def state(self) -> Path:
+        """The node's keys and preferences."""
+        return self.state_folder / "tailscaled.state"
+
+    @property
     def api(self) -> LocalAPI:
         """The LocalAPI of this daemon."""
         return LocalAPI(self.socket, deadline=PROBE_DEADLINE)
@@ -65,7 +72,7 @@ class Daemon:
             str(program),
             "--tun=userspace-networking",
             f"--statedir={self.state_folder}",
-            f"--state={self.state_folder / 'tailscaled.state'}",
+            f"--state={self.state}",
             f"--socket={self.socket}",
             "--port=0",  # the default is the environment's PORT, which a web project sets
             f"--socks5-server={proxy}",
@@ -97,18 +104,42 @@ def probe(daemon: Daemon) -> TailnetStatus | None:
     return status if greets else None
 
 
-def start(daemon: Daemon, program: Path) -> TailnetStatus:
+def start(daemon: Daemon, program: Path, *, tell: Callable[[str], None]) -> TailnetStatus:
     """Bring the daemon (`program` is tailscaled) to readiness, whatever is there now, and return its status.
 
-    One that is ready is left alone; one of ours that hangs, lost its socket or has another port is replaced.
+    One that is ready is left alone; one of ours that hangs, lost its socket or has another port is replaced. A state
+    file that it cannot read is kept aside, and `tell` says so.
     """
     for identity in _processes(daemon):
         status = _await_settled(daemon)
-        if status is not None:
+        if status is not None and not status.store_error:
             return status
         process.stop(identity, grace=STOP_GRACE)
     _check_paths(daemon)
     _check_port(daemon)
+    status = _spawn(daemon, program)
+    if not status.store_error:
+        return status
+    stop(daemon)
+    aside = _set_aside(daemon, status.store_error)
+    tell(f"the node's state file was corrupt, it is kept as {aside}; this node logs in anew ({status.store_error})")
+    return _spawn(daemon, program)
+
+
+def _set_aside(daemon: Daemon, why: str) -> Path:
+    """Move a state file that is readable, but makes no sense, out of the way."""
+    aside = daemon.state.with_name(f"{daemon.state.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}")
+    try:
+        daemon.state.read_bytes()
+        daemon.state.rename(aside)
+    except OSError:
+        raise ConfigurationFailure(
+            f"tailscaled cannot use its state file {daemon.state}", why=why, next_step="`inv net.logs` shows more"
+        ) from None
+    return aside
+
+
+def _spawn(daemon: Daemon, program: Path) -> TailnetStatus:
     files.cap_log(daemon.log, LOG_LIMIT)
     written_before = daemon.log.stat().st_size if daemon.log.exists() else 0
     child = process.detach(
@@ -116,6 +147,9 @@ def start(daemon: Daemon, program: Path) -> TailnetStatus:
     )
     try:
         return _await_ready(daemon, child, written_before)
+    except KeyboardInterrupt:
+        stop(daemon)
+        raise
     finally:
         child.let_go()
 
@@ -146,8 +180,9 @@ def _await_ready(daemon: Daemon, child: process.Detached, written_before: int) -
         status = probe(daemon)
         if status is not None:
             return status
-        if child.exit_status() is not None:
-            raise _died(daemon, child.exit_status(), written_before)
+        exit_status = child.exit_status()
+        if exit_status is not None:
+            raise _died(daemon, exit_status, written_before)
         time.sleep(pause)
         pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
     stop(daemon)
@@ -169,14 +204,21 @@ def _await_settled(daemon: Daemon) -> TailnetStatus | None:
     return None
 
 
-def _died(daemon: Daemon, exit_status: int | None, written_before: int) -> Failure:
+def _died(daemon: Daemon, exit_status: int, written_before: int) -> Failure:
     if _is_socket(daemon.socket):
         daemon.socket.unlink(missing_ok=True)
     return Unavailable(
-        f"tailscaled ended at once (exit status {exit_status})",
+        f"tailscaled ended at once ({_ending(exit_status)})",
         why=_last_words(daemon, written_before),
         next_step="`inv doctor` looks for the cause",
     )
+
+
+def _ending(exit_status: int) -> str:
+    if exit_status >= 0:
+        return f"exit status {exit_status}"
+    name = signal.Signals(-exit_status).name
+    return f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
 
 
 def _last_words(daemon: Daemon, written_before: int) -> str:

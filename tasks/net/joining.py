@@ -37,12 +37,14 @@ PROMPT = "auth key (hidden; Enter alone = sign in with a browser): "
 class Ways:
     """How the loop reaches the world.
 
-    `attempt(key)` is one login, without a key by node key or browser; `status()` asks the daemon; `quiet()` makes it
-    stop trying a refused key; `ask(prompt)` asks a person and is None when nobody can be asked; `read()` and
-    `save(key)` are the vault's, `save` returning where it went; `tell` says a line of progress.
+    `attempt(key)` is one login, without a key by a browser; `resume()` is one by the node's own key, and ends where the
+    server asks for more; `status()` asks the daemon; `quiet()` makes it stop trying a refused key; `ask(prompt)` asks a
+    person and is None when nobody can be asked; `read()` and `save(key)` are the vault's, `save` returning where it
+    went; `tell` says a line of progress.
     """
 
     attempt: Callable[[Secret | None], Attempt]
+    resume: Callable[[], Attempt]
     status: Callable[[], TailnetStatus]
     quiet: Callable[[], None]
     ask: Callable[[str], Secret] | None
@@ -83,9 +85,9 @@ def join(ways: Ways, status: TailnetStatus, configured: Source | None, vault_nam
 
 
 def _try_node_key(ways: Ways) -> TailnetStatus | None:
-    outcome = ways.attempt(None)
-    if outcome.state in {State.KEY_REFUSED, State.NOT_SIGNED_IN, State.TYPED}:
-        ways.tell(f"the node's own key no longer serves: {outcome.text or 'the server asks for a new login'}")
+    outcome = ways.resume()
+    if outcome.state in {State.KEY_REFUSED, State.NOT_SIGNED_IN}:
+        ways.tell(f"the node's own key no longer serves: {outcome.text}")
         return None
     return _judge(ways, outcome, Source(None, "the node's own key"))
 

@@ -44,6 +44,7 @@ class Event(Enum):
     ENDED_WELL = auto()
     ENDED_BADLY = auto()
     LINE_TYPED = auto()
+    NOBODY_TO_SIGN_IN = auto()  # the server wants a browser, but this attempt was to do without
 
 
 # Every attempt can end in these ways, whatever was printed before.
@@ -62,6 +63,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.TRYING: {
         **_ENDS,
         Event.SIGN_IN_URL: State.SIGNING_IN,
+        Event.NOBODY_TO_SIGN_IN: State.NOT_SIGNED_IN,
         Event.APPROVAL_REQUEST: State.AWAITING_APPROVAL,
         Event.DEADLINE: State.NO_ANSWER,
     },

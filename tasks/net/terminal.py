@@ -36,11 +36,13 @@ class Watch:
     """What the outside wants to hear of an attempt, and may say to it.
 
     `on_url` gets the address that a person must open, and whether it is for signing in or for an admin's approval (the
-    state of the attempt); `typed` is a descriptor that becomes readable when a person typed a line.
+    state of the attempt); `typed` is a descriptor that becomes readable when a person typed a line. Without `sign_in`
+    the attempt ends where the server asks for a browser, and nobody hears of the address.
     """
 
     on_url: Callable[[State, str], None]
     typed: int | None = None
+    sign_in: bool = True
 
 
 def attempt(argv: Sequence[str], *, key: Secret | None, deadline: float, watch: Watch) -> Attempt:
@@ -145,8 +147,12 @@ class _Reading:
         sign = recognise(line)
         if sign is None:
             return
-        self._happen(sign.event, sign.text)
-        if sign.event is Event.SIGN_IN_URL:
+        if sign.event is not Event.SIGN_IN_URL:
+            self._happen(sign.event, sign.text)
+        elif self._state is State.TRYING and not self._watch.sign_in:
+            self._happen(Event.NOBODY_TO_SIGN_IN, "the control server asks for a new login")
+        else:
+            self._happen(sign.event, sign.text)
             self._watch.on_url(self._state, sign.text)
 
     def _ended(self) -> None:
