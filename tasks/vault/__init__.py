@@ -6,26 +6,28 @@ from typing import TYPE_CHECKING
 
 from tasks import console
 from tasks.command import Context, command, is_dry, load_settings
-from tasks.errors import ConfigurationFailure, Unavailable, UsageFailure
+from tasks.errors import Unavailable, UsageFailure
 from tasks.secret import REDACTOR, Secret
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from tasks.vault.age import AgeStore
     from tasks.vault.store import Item, Store
 
-KINDS = ("age", "environment")
+LONGEST_VALUE = 1_000_000  # bytes on stdin; what is longer is no secret but a wrong file
+LONGEST_TYPED = 4095  # bytes; a terminal cuts a longer line without a word (Linux N_TTY_BUF_SIZE)
+HOW_TO_GIVE = "type it at a terminal, or give it on stdin: `inv vault.set NAME < FILE`"
 
 
 @command(options_help={"json": "the same as one JSON document"})
 def status(_context: Context, json: bool = False) -> None:
     """Say which vault is used, and how it is."""
-    settings = load_settings()
-    text = open_vault(settings).status()
+    store = open_vault(load_settings())
+    state = store.status()
     if json:
-        console.document({"vault": settings.vault, "status": text, "auth_key_item": settings.vault_item})
+        document = {"vault": store.name, "state": state.state, "where": state.where, "items": state.items}
+        console.document({**document, "writable": store.writable})
     else:
-        console.say(f"{settings.vault}: {text}")
+        console.say(f"{store.name} vault: {state}")
 
 
 @command(name="list", options_help={"json": "the same as one JSON document"})
@@ -33,108 +35,105 @@ def list_(_context: Context, json: bool = False) -> None:
     """List the items by name, with the date of their last change; never a value."""
     refs = open_vault(load_settings()).list()
     if json:
-        console.document([{"name": ref.name, "revision": ref.revision} for ref in refs])
+        console.document([{"name": ref.name, "id": ref.id, "revision": ref.revision or None} for ref in refs])
     elif refs:
-        console.say(console.table([("item", "changed"), *((console.visible(ref.name), ref.revision) for ref in refs)]))
+        rows = [(console.visible(ref.name), ref.revision or "-") for ref in refs]
+        console.say(console.table([("NAME", "CHANGED"), *rows]))
     else:
-        console.step("the vault is empty")
+        console.step("the vault is empty; `inv vault.set NAME` fills it")
 
 
 @command(options_help={"name": "the item, by its exact name", "field": "username, notes or a field of its own"})
 def get(_context: Context, name: str, field: str = "password") -> None:
-    """Print one secret of an item, and nothing else."""
-    console.hand_over(_field(open_vault(load_settings()).get(name), field))
+    """Print one value of an item, and nothing else."""
+    console.hand_over(_value(open_vault(load_settings()).get(name), field))
 
 
 @command(name="set", options_help={"name": "the item, by its exact name; a new one is made"})
 def set_(context: Context, name: str) -> None:
     """Replace an item's password: asked for, hidden, or read from stdin. The old one stays in the item's history."""
     settings = load_settings()
+    _check_name(name)
     if is_dry(context):
-        console.step(f"would replace the password of {name!r} in the {settings.vault} vault")
+        console.step(f"would set the password of {name!r} in the {open_vault(settings).name} vault")
         return
-    console.say(save_password(settings, name, _typed_or_piped(name)))
+    console.say(save_password(settings, name, _read_value(name)))
 
 
 @command()
 def export(_context: Context) -> None:
-    """Print the whole vault in clear, in Bitwarden's export layout."""
-    settings = load_settings()
-    if settings.vault != "age":
-        raise UsageFailure(f"the {settings.vault} vault has no export", next_step="VAULT=age inv vault.export")
-    console.step("what follows holds every secret in clear")
-    console.hand_over(_age(settings).export())
+    """Print the whole vault in clear, in the layout of Bitwarden's unencrypted export."""
+    everything = open_vault(load_settings()).export()
+    console.step("this is every secret of the vault in clear: do not leave it in a file")
+    console.hand_over(everything)
 
 
 def open_vault(settings: Settings) -> "Store":
-    """Return the vault that VAULT names."""
-    from tasks.vault.environment import EnvironmentStore
+    """Return the vault that the settings name; nothing is read or made yet."""
+    from tasks.vault.store import Place, open_store
 
-    if settings.vault == "age":
-        return _age(settings)
-    if settings.vault == "environment":
-        return EnvironmentStore(os.environ)
-    raise ConfigurationFailure(f"VAULT: expected one of {', '.join(KINDS)}, got {settings.vault!r}")
+    return open_store(settings.vault, Place(settings.state_folder, settings.vault_identity, os.environ))
 
 
 def read_password(settings: Settings, name: str) -> Secret | None:
-    """Return an item's password from the vault in use, or None."""
-    from tasks.vault import store
+    """Return an item's password, or None where there is no such item or it has none."""
+    from tasks.vault.store import NoSuchItem
 
-    return store.read_password(open_vault(settings), name)
+    try:
+        return open_vault(settings).get(name).password or None
+    except NoSuchItem:
+        return None
 
 
 def save_password(settings: Settings, name: str, password: Secret) -> str:
-    """Put a password into the vault in use, and return where it is now, in words."""
-    from tasks.vault import store
+    """Put a password into the vault, and return where it is now, in words."""
+    from tasks.vault import saving
 
-    vault = open_vault(settings)
-    before = store.replace_password(vault, name, password)
-    place = f"the item {name!r} of the {vault.name} vault"
-    if before is None:
-        return f"{place} is new"
-    if before.password == password:
-        return f"{place} held it already"
-    kept = len(vault.get(name).history)
-    return f"{place} is replaced, the old value is in its history ({kept} kept)"
+    return str(saving.save_password(open_vault(settings), name, password))
 
 
-def _age(settings: Settings) -> "AgeStore":
-    from tasks.vault.age import AgeStore
-
-    return AgeStore(settings.state_folder, settings.vault_identity)
-
-
-def _field(item: "Item", field: str) -> Secret:
-    values = {"password": item.password, "username": Secret(item.username), "notes": Secret(item.notes)}
-    values = {**dict(item.fields), **values}
-    if field not in values or not values[field]:
-        having = ", ".join(sorted(name for name, value in values.items() if value))
-        raise Unavailable(f"the item {item.name!r} has no {field}", why=f"it has {having or 'nothing'}")
+def _value(item: "Item", field: str) -> Secret:
+    own = {each.name: each.value for each in item.fields}
+    values = {**own, "password": item.password, "username": item.username, "notes": item.notes}
+    if not values.get(field):
+        having = [name for name, value in values.items() if value]
+        has = "it has " + ", ".join(having) if having else "it is empty"
+        raise Unavailable(f"the item {item.name!r} has no {field}", why=has, cause="no-field")
     return values[field]
 
 
-def _typed_or_piped(name: str) -> Secret:
-    if console.may_ask():
-        try:
-            typed = console.ask_hidden(f"new password of {name} (hidden): ")
-        except EOFError:
-            typed = Secret("")
-    else:
-        typed = REDACTOR.learn(Secret(_piped()))
-    if not typed:
-        raise UsageFailure("no value given", why="nothing was typed, and stdin was empty", next_step="pipe it in")
+def _check_name(name: str) -> None:
+    if not name.strip() or not name.isprintable():
+        raise UsageFailure(f"name: expected printable characters, got {name!r}")
+
+
+def _read_value(name: str) -> Secret:
+    value = _ask(name) if console.may_ask() else REDACTOR.learn(Secret(_stdin()))
+    if not value:
+        raise UsageFailure("the value is empty", next_step=HOW_TO_GIVE)
+    if "\0" in value.reveal():
+        raise UsageFailure("the value holds a NUL, which no environment and no argument can carry")
+    return value
+
+
+def _ask(name: str) -> Secret:
+    try:
+        typed = console.ask_hidden(f"new password of {name!r} (hidden): ")
+    except EOFError:
+        raise UsageFailure("no value was typed", next_step=HOW_TO_GIVE) from None
+    if len(typed.reveal().encode()) >= LONGEST_TYPED:
+        raise UsageFailure(f"a terminal cuts a line at {LONGEST_TYPED} bytes", next_step="give it on stdin")
     return typed
 
 
-def _piped() -> str:
-    if sys.stdin is None or sys.stdin.isatty():
-        return ""
-    content = sys.stdin.buffer.read()
+def _stdin() -> str:
+    if sys.stdin is None or os.isatty(0):
+        raise UsageFailure("there is nobody to ask for the value, and it is not on stdin", next_step=HOW_TO_GIVE)
+    content = sys.stdin.buffer.read(LONGEST_VALUE + 1)
+    if len(content) > LONGEST_VALUE:
+        raise UsageFailure(f"the value on stdin is longer than {LONGEST_VALUE} bytes")
     try:
         text = content.decode()
     except UnicodeDecodeError:
         raise UsageFailure("the value on stdin is not UTF-8 text") from None
-    if "\0" in text:
-        raise UsageFailure("the value on stdin holds a NUL, which no program takes")
-    return text.removesuffix("\n")
+    return text.removesuffix("\n").removesuffix("\r")

@@ -10,17 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tasks import files
 from tasks.errors import ConfigurationFailure
 from tasks.secret import REDACTOR, Secret
-from tasks.vault.layout import document_of, empty_export, item_of, parse_export, ref_of, successor
+from tasks.vault.layout import Document, document_of, empty_export, item_of, parse_export, ref_of, successor
 from tasks.vault.store import Conflict, Item, Ref, State, Status, pick
 
 if TYPE_CHECKING:
     from pyrage.x25519 import Identity
 
+    Identities = list[Identity]
+
+# The stores have a method `list`, which hides the type inside their classes.
+Documents = list[Document]
 LOCK_DEADLINE = 20.0  # seconds; a write takes milliseconds
 IDENTITY_PREFIX = "AGE-SECRET-KEY-1"
 # What pyrage 1.4 (the age crate 0.11) says, and what it means.
@@ -83,10 +87,11 @@ class AgeStore:
         """Return the decrypted document, indented."""
         return Secret(json.dumps(self._read() or empty_export(), indent=2))
 
-    def _items(self) -> "list[dict[str, Any]]":
-        return (self._read() or empty_export())["items"]  # type: ignore[no-any-return] # parse_export looked
+    def _items(self) -> Documents:
+        documents: Documents = (self._read() or empty_export())["items"]
+        return documents
 
-    def _read(self) -> "dict[str, Any] | None":
+    def _read(self) -> Document | None:
         content = _own_file(self.path, private=False)
         if content is None:
             return None
@@ -99,18 +104,20 @@ class AgeStore:
         if not identities:
             raise _identity_lost(self.path, self.identity_path)
         try:
-            return pyrage.decrypt(content, identities)
+            clear: bytes = pyrage.decrypt(content, identities)
         except pyrage.DecryptError as error:
             opener = "VAULT_IDENTITY" if self.identity else str(self.identity_path)
             raise _not_opened(self.path, opener, str(error)) from None
+        return clear
 
     def _encrypted(self, content: bytes) -> bytes:
         import pyrage
 
         identities = self._identities() or [self._make_identity()]
-        return pyrage.encrypt(content, [identity.to_public() for identity in identities])
+        encrypted: bytes = pyrage.encrypt(content, [identity.to_public() for identity in identities])
+        return encrypted
 
-    def _identities(self) -> "list[Identity]":
+    def _identities(self) -> "Identities":
         if self.identity:
             return _parse_identities(self.identity, "VAULT_IDENTITY")
         content = _own_file(self.identity_path, private=True)
@@ -128,8 +135,8 @@ class AgeStore:
         return identity
 
 
-def _expected(documents: "list[dict[str, Any]]", item: Item, expect: str | None) -> "dict[str, Any] | None":
-    """Return the document that the write replaces, None for a new one; raise Conflict if it is another than expected."""
+def _expected(documents: Documents, item: Item, expect: str | None) -> Document | None:
+    """Return the document that the write replaces, None for a new one; Conflict if it is another than expected."""
     if any(each["name"] == item.name and each["id"] != item.id for each in documents):
         raise Conflict(f"the age vault has another item named {item.name!r} already")
     before = next((each for each in documents if each["id"] == item.id), None)
@@ -178,7 +185,7 @@ def _check_ours(path: Path, state: os.stat_result, *, private: bool) -> None:
         )
 
 
-def _parse_identities(text: Secret, where: str) -> "list[Identity]":
+def _parse_identities(text: Secret, where: str) -> "Identities":
     """Return the identities of an age identity file's text: one a line, beside comments and blank lines."""
     from pyrage import IdentityError, x25519
 

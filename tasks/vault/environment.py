@@ -38,7 +38,8 @@ class EnvironmentStore:
         variable = variable_of(name)
         value = "" if variable in SETTINGS else self.variables.get(variable, "")
         if not value:
-            raise _not_set(name, variable, [ref.name for ref in self.list()])
+            names = [ref.name for ref in self.list()]
+            raise no_such_item(name, names, self.name, next_step=f"set the variable {variable}")
         return Item(name=name, password=REDACTOR.learn(Secret(value)), id=variable)
 
     def put(self, item: Item, *, expect: str | None) -> NoReturn:
@@ -58,7 +59,3 @@ class EnvironmentStore:
 def variable_of(name: str) -> str:
     """Return the variable of an item: VAULT_ and the name in capitals, with _ for all but ASCII letters and digits."""
     return PREFIX + re.sub(r"[^A-Za-z0-9]", "_", name).upper()
-
-
-def _not_set(name: str, variable: str, names: Sequence[str]) -> ConfigurationFailure:
-    raise no_such_item(name, names, "environment")

@@ -1,4 +1,4 @@
-"""Owns what a vault is: items whose values are secrets, references without values, the Store protocol, the choice of one."""
+"""Owns what a vault is: items whose values are secrets, references without values, the protocol, the choice."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -179,7 +179,9 @@ def pick(refs: Sequence[Ref], name: str, vault: str) -> Ref:
     return found[0]
 
 
-def no_such_item(name: str, names: Sequence[str], vault: str) -> NoSuchItem:
+def no_such_item(
+    name: str, names: Sequence[str], vault: str, next_step: str = "`inv vault.list` shows all names"
+) -> NoSuchItem:
     """Return the failure that says which names there are, those like the wanted one first."""
     from difflib import SequenceMatcher
 
@@ -189,4 +191,4 @@ def no_such_item(name: str, names: Sequence[str], vault: str) -> NoSuchItem:
     shown = sorted(names, key=likeness, reverse=True)[:NAMES_SHOWN]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     has = "it has " + ", ".join(repr(each) for each in shown) + more if shown else "it is empty"
-    return NoSuchItem(f"the {vault} vault has no item {name!r}", why=has, next_step="`inv vault.list` shows the names")
+    return NoSuchItem(f"the {vault} vault has no item {name!r}", why=has, next_step=next_step)

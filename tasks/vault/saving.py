@@ -1,0 +1,73 @@
+"""Owns the save of one password: read the item, replace what was read, again if somebody else wrote meanwhile."""
+
+import random
+import time
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from tasks.secret import Secret
+from tasks.vault.store import HISTORY_KEPT, Conflict, Item, NoSuchItem, Ref, Store
+
+TRIES = 30  # twenty writers at once on one item need about ten
+LONGEST_PAUSE = 0.05  # seconds between two tries, so that writers do not stay in step
+
+
+class Outcome(StrEnum):
+    """What a save did to the item."""
+
+    CREATED = "created"
+    REPLACED = "replaced"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where a password is now, and how many old ones the item keeps; its text says so to a person."""
+
+    ref: Ref
+    outcome: Outcome
+    vault: str
+    kept: int
+
+    def __str__(self) -> str:
+        where = f"the item {self.ref.name!r} of the {self.vault} vault"
+        match self.outcome:
+            case Outcome.UNCHANGED:
+                return f"{where} holds this value already (revision {self.ref.revision})"
+            case Outcome.CREATED:
+                return f"{where} is new (revision {self.ref.revision})"
+        before = f"the old value is in its history ({self.kept} kept)" if self.kept else "it had no value before"
+        return f"{where} was replaced (revision {self.ref.revision}); {before}"
+
+
+def save_password(store: Store, name: str, password: Secret) -> Saved:
+    """Make the item's password this one, and leave everything else of the item as it is.
+
+    Nothing is written if the vault holds the value already. Conflict is raised when others wrote at every try.
+    """
+    for tried in range(TRIES):
+        item = _find(store, name)
+        if item.revision and item.password == password:
+            return Saved(Ref(item.id, item.name, item.revision), Outcome.UNCHANGED, store.name, len(item.history))
+        try:
+            ref = store.put(replace(item, password=password), expect=item.revision or None)
+        except Conflict:
+            if tried == TRIES - 1:
+                raise
+            time.sleep(random.uniform(0, LONGEST_PAUSE))
+            continue
+        return _saved(store, item, ref)
+    raise AssertionError("the last try returned or raised")
+
+
+def _find(store: Store, name: str) -> Item:
+    try:
+        return store.get(name)
+    except NoSuchItem:
+        return Item(name)
+
+
+def _saved(store: Store, before: Item, ref: Ref) -> Saved:
+    outcome = Outcome.REPLACED if before.revision else Outcome.CREATED
+    kept = min(HISTORY_KEPT, len(before.history) + bool(before.password))
+    return Saved(ref, outcome, store.name, kept)
