@@ -75,7 +75,7 @@ def test_a_signal_is_128_and_its_number() -> None:
 def test_a_program_that_is_not_there_is_named() -> None:
     """In the kernel's own words, with the command that shows what is installed."""
     with pytest.raises(Unavailable) as caught:
-        process.run("no-such-program", deadline=10)
+        process.run("no-such-program", deadline=10, environment={"PATH": "/usr/bin:/bin"})
 
     assert str(caught.value) == (
         "cannot start no-such-program: No such file or directory\n  next: `./inv programs.list` shows what is installed"
@@ -181,7 +181,7 @@ def test_ctrl_c_of_an_attached_program_is_its_own_affair(tmp_path: Path) -> None
 def test_an_attached_program_that_is_not_there_is_named() -> None:
     """As any other."""
     with pytest.raises(Unavailable, match=r"^cannot start no-such-program: No such file or directory"):
-        process.attach("no-such-program", environment={})
+        process.attach("no-such-program", environment={"PATH": "/usr/bin:/bin"})
 
 
 def test_what_a_program_takes_is_measured() -> None:
@@ -210,8 +210,8 @@ def test_a_secret_file_is_in_memory_and_gone_afterwards() -> None:
         seen = process.run("/bin/cat", path, deadline=10)
         target = Path(path).readlink()
 
+    assert not Path(path).is_symlink()
     assert (seen.text, str(target).startswith("/memfd:")) == ("swordfish", True)
-    assert process.run("/bin/cat", path, deadline=10).exit_status == 1
 
 
 def test_a_detached_program_outlives_who_started_it(tmp_path: Path) -> None:
