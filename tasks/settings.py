@@ -51,8 +51,8 @@ LONGEST_RUNTIME_FOLDER = 83
 class Settings:
     """Everything that a person can set, read once per command.
 
-    `auth_key` may be a reference `file:PATH`: `configured_key()` follows it. `lab_by_default` means that nobody named a
-    tailnet and the running lab was taken.
+    `auth_key` and `vault_identity` may be references `file:PATH`: `configured_key()` and `configured_identity()` follow
+    them. `lab_by_default` means that nobody named a tailnet and the running lab was taken.
     """
 
     tailnet: str
@@ -78,16 +78,11 @@ class Settings:
 
     def configured_key(self) -> Secret | None:
         """Return the auth key that the environment or a settings file gives, or None."""
-        if self.auth_key is None or not self.auth_key.reveal().startswith(FILE_REFERENCE):
-            return self.auth_key
-        path = Path(self.auth_key.reveal().removeprefix(FILE_REFERENCE)).expanduser()
-        try:
-            content = path.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationFailure(f"cannot read the auth key file {path}", why=_reason(error)) from None
-        if not content:
-            raise ConfigurationFailure(f"the auth key file {path} is empty")
-        return REDACTOR.learn(Secret(content))
+        return _followed(self.auth_key, "auth key")
+
+    def configured_identity(self) -> Secret | None:
+        """Return the vault's age identity that the environment or a settings file gives, or None."""
+        return _followed(self.vault_identity, "age identity")
 
 
 def load(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Settings:
@@ -216,6 +211,20 @@ def _words(name: str, text: str) -> tuple[str, ...]:
 
 def _secret(text: str) -> Secret | None:
     return REDACTOR.learn(Secret(text)) if text else None
+
+
+def _followed(given: Secret | None, what: str) -> Secret | None:
+    """Return the secret itself, or what the file holds that it refers to."""
+    if given is None or not given.reveal().startswith(FILE_REFERENCE):
+        return given
+    path = Path(given.reveal().removeprefix(FILE_REFERENCE)).expanduser()
+    try:
+        content = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationFailure(f"cannot read the {what} file {path}", why=_reason(error)) from None
+    if not content:
+        raise ConfigurationFailure(f"the {what} file {path} is empty")
+    return REDACTOR.learn(Secret(content))
 
 
 def _read_file(path: Path) -> dict[str, str]:

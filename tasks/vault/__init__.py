@@ -72,7 +72,8 @@ def open_vault(settings: Settings) -> "Store":
     """Return the vault that the settings name; nothing is read or made yet."""
     from tasks.vault.store import Place, open_store
 
-    return open_store(settings.vault, Place(settings.state_folder, settings.vault_identity, os.environ))
+    place = Place(settings.state_folder, settings.configured_identity(), os.environ)
+    return open_store(settings.vault, place)
 
 
 def read_password(settings: Settings, name: str) -> Secret | None:
