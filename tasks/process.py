@@ -116,16 +116,15 @@ def attach(*argv: str, environment: Mapping[str, str], folder: Path | None = Non
 
     Ctrl-C reaches it as it reaches us; what that means is the program's to say.
     """
+    # A handler that does nothing, not SIG_IGN: the program starts with the default, and no moment is left for us to end.
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
-        child = subprocess.Popen(argv, cwd=folder, env=dict(environment))
+        status = subprocess.Popen(argv, cwd=folder, env=dict(environment)).wait()
     except OSError as error:
         raise cannot_start(argv[0], error) from None
-    while True:
-        try:
-            status = child.wait()
-        except KeyboardInterrupt:
-            continue
-        return status if status >= 0 else 128 - status
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return status if status >= 0 else 128 - status
 
 
 def measure(
