@@ -35,6 +35,11 @@ def demo(context: Context) -> None:
     console.say(SUMMARY.format(daemons=len(HOSTS) + 1, seconds=time.monotonic() - started))
 
 
+def _tell(text: str) -> None:
+    # The story is this command's result, so its steps are on stdout too.
+    console.say(f"   {text}")
+
+
 @contextmanager
 def _tailnet() -> Iterator[Settings]:
     """Give the settings of a tailnet of our own, whose lab is taken down at the end, whatever happens."""
@@ -44,7 +49,7 @@ def _tailnet() -> Iterator[Settings]:
     lab = installed(lab_of(TAILNET))
     lab.stop()
     try:
-        lab.start(HOSTS, proxy_port=settings.DEFAULT_PROXY_PORT, say=console.step)
+        lab.start(HOSTS, proxy_port=settings.DEFAULT_PROXY_PORT, say=_tell)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_THE_DEMO)}
         yield settings.load({**kept, "TAILNET": TAILNET}, root=lab.state_folder)
     finally:
@@ -62,11 +67,11 @@ def _join(here: Settings) -> None:
 
     def ask(prompt: str) -> Secret:
         what, key = next(typed)
-        console.step(f"   {prompt}(the demo types {what})")
+        _tell(f"{prompt}(the demo types {what})")
         return key
 
     console.say("\n2. This place joins it. The vault is empty, so a key is asked for; the first one is no good.")
-    status = bring_up(here, ask)
+    status = bring_up(here, ask, _tell)
     node = status.self_peer
     console.say(f"   joined: {node.name if node else '?'}, proxy {here.proxy_host}:{here.proxy_port}")
 

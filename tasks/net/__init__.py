@@ -27,6 +27,7 @@ ATTEMPT_GRACE = 5.0  # seconds that `up` may exceed its own --timeout
 FOLLOW_PAUSE = 0.25  # seconds between two looks at a growing log
 SHELLS = ("sh", "fish")
 Ask = Callable[[str], Secret]
+Tell = Callable[[str], None]
 PROXY_VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 NO_PROXY = "localhost,127.0.0.1,::1"
 
@@ -164,23 +165,21 @@ def current_status(settings: Settings) -> "TailnetStatus":
     return status
 
 
-def bring_up(settings: Settings, ask: Ask | None) -> "TailnetStatus":
+def bring_up(settings: Settings, ask: Ask | None, tell: Tell = console.step) -> "TailnetStatus":
     """Start the daemon and log in, under the lock, and return the status when both are done.
 
-    `ask` gets a key from a person, or is None when nobody can be asked.
+    `ask` gets a key from a person, or is None when nobody can be asked; `tell` gets lines of progress.
     """
     from tasks.net.daemon import start
     from tasks.net.joining import join
     from tasks.programs.pins import pinned
     from tasks.programs.provision import ensure
 
-    programs = ensure(
-        pinned("tailscale"), source=settings.programs_source, cache=settings.cache_folder, say=console.step
-    )
+    programs = ensure(pinned("tailscale"), source=settings.programs_source, cache=settings.cache_folder, say=tell)
     daemon = _runtime(daemon_of(settings))
     with files.lock(daemon.lock, deadline=LOCK_DEADLINE):
-        status = start(daemon, programs.executable("tailscaled"), tell=console.step)
-        ways = _ways(settings, daemon, programs.executable("tailscale"), ask)
+        status = start(daemon, programs.executable("tailscaled"), tell=tell)
+        ways = _ways(settings, daemon, programs.executable("tailscale"), ask, tell)
         return join(ways, status, _configured(settings), _vault_name(settings))
 
 
@@ -198,7 +197,7 @@ def _runtime(daemon: "Daemon") -> "Daemon":
     return daemon
 
 
-def _ways(settings: Settings, daemon: "Daemon", tailscale: Path, ask: Ask | None) -> "Ways":
+def _ways(settings: Settings, daemon: "Daemon", tailscale: Path, ask: Ask | None, tell: Tell) -> "Ways":
     from tasks.net.joining import Ways
     from tasks.net.terminal import Watch
 
@@ -221,7 +220,7 @@ def _ways(settings: Settings, daemon: "Daemon", tailscale: Path, ask: Ask | None
         ask=ask,
         read=lambda: _read_vault(settings),
         save=lambda key: _save_to_vault(settings, key),
-        tell=console.step,
+        tell=tell,
     )
 
 
