@@ -116,7 +116,7 @@ def attach(*argv: str, environment: Mapping[str, str], folder: Path | None = Non
 
     Ctrl-C reaches it as it reaches us; what that means is the program's to say.
     """
-    # A handler that does nothing, not SIG_IGN: the program starts with the default, and no moment is left for us to end.
+    # A handler that does nothing, not SIG_IGN: the program starts with the default, and we do not end before it.
     before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
         status = subprocess.Popen(argv, cwd=folder, env=dict(environment)).wait()

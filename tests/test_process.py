@@ -365,7 +365,7 @@ def test_the_environment_of_a_process_can_be_seen(tmp_path: Path) -> None:
     with ended_at_last(start(tmp_path, "echo ready; exec sleep 60", MARK="here")) as child:
         log_of(tmp_path)
         identity = identity_of(child)
-        assert "MARK=here" in process.environment_of(identity)
+        until(lambda: "MARK=here" in process.environment_of(identity), what="environment")
 
     assert process.environment_of(identity) == ()
 
