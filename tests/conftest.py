@@ -8,7 +8,7 @@ What a test module may count on, without asking for it:
 - A process or a listening socket that outlives its test is an error of that test; the process is ended.
 
 And what it may ask for: `home` (the folders), `inv` (the runner), `programs_cache` (where the person who runs the tests
-has the real programs).
+has the real programs), `session_home` (the folders of fixtures that serve many tests).
 """
 
 import os
@@ -63,6 +63,9 @@ class Ended:
     stderr: str
 
 
+SESSION_HOME = pytest.StashKey[Home]()
+
+
 class Inv(Protocol):
     """Runs the real `inv` of this virtual environment in the checkout, in the test's own home."""
 
@@ -85,13 +88,23 @@ _REAL_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") /
 def pytest_configure(config: pytest.Config) -> None:
     """Put a private home in place before any test module is imported: the real one is never written."""
     folder = Path(tempfile.mkdtemp(prefix="pm-", dir="/tmp"))
+    config.stash[SESSION_HOME] = _make_home(folder)
     for name in [name for name in os.environ if name.startswith(NOT_INHERITED) or name.upper() in NOT_INHERITED_EITHER]:
         del os.environ[name]
-    os.environ.update(_variables(_make_home(folder)))
+    os.environ.update(_variables(config.stash[SESSION_HOME]))
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session", autouse=True)
+def session_home(pytestconfig: pytest.Config) -> Iterator[Home]:
+    """Give fixtures that serve many tests their home, and see that nothing of it is alive in the end."""
+    own = pytestconfig.stash[SESSION_HOME]
+    children = _children()
+    yield own
+    assert _end_what_is_left(own.folder, children) == [], "a fixture left something behind"
+
+
+@pytest.fixture(scope="session")
 def programs_cache() -> Path:
     """Return where the person who runs the tests has installed the real programs."""
     return _REAL_CACHE
