@@ -9,8 +9,8 @@ sys.dont_write_bytecode = False
 
 from invoke.collection import Collection  # noqa: E402
 
-from tasks import benchmark, demo, development, doctor, lab, net, programs, remote, vault  # noqa: E402
+from tasks import demo, development, doctor, lab, net, programs, remote, vault  # noqa: E402
 
 namespace = Collection(net, vault, remote, lab, programs)
-for command in (demo.demo, doctor.doctor, development.test, development.lint, development.relock, benchmark.bench):
+for command in (demo.demo, doctor.doctor, development.test, development.lint, development.relock, development.bench):
     namespace.add_task(command)

@@ -1,4 +1,4 @@
-"""`inv bench`: the suite beside what people would type by hand, interleaved in one run; ratios, not seconds, count."""
+"""Owns the benchmark: the suite beside what people would type by hand, interleaved in one run; ratios count."""
 
 import os
 import shutil
@@ -6,14 +6,13 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from tasks import console, options, process, settings
-from tasks.command import Context, command
+from tasks import console, process, settings
 from tasks.errors import Failure, Unavailable
 from tasks.secret import Secret
 
@@ -65,21 +64,16 @@ class Outcome:
     memory: int
 
 
-@command(options_help={"runs": "counted runs of each side", "json": "one JSON document instead of the table"})
-def bench(_context: Context, runs: str = "7", json: bool = False) -> None:
-    """Compare our commands with the same by hand, on a lab of its own, and say which bounds are kept."""
-    count = options.count("runs", runs)
+def run(runs: int) -> list[Outcome]:
+    """Make every comparison on a lab of its own, with `runs` counted runs of each side."""
     with _place() as place:
-        outcomes = [_compare(each, count) for each in _comparisons(place)]
-        outcomes.append(_refusal(place, count))
-    if json:
-        console.document([vars(outcome) for outcome in outcomes])
-    else:
-        head = ("what", "ours", "by hand", "ratio", "bound", "memory", "kept")
-        console.say(console.table([head, *map(_row, outcomes)]))
-    missed = [outcome.name for outcome in outcomes if not outcome.kept]
-    if missed:
-        raise Failure(f"{len(missed)} of {len(outcomes)} bounds are not kept: {', '.join(missed)}", cause="bounds")
+        outcomes = [_compare(each, runs) for each in _comparisons(place)]
+        return [*outcomes, _refusal(place, runs)]
+
+
+def as_table(outcomes: Sequence[Outcome]) -> str:
+    """Return the outcomes for people."""
+    return console.table([("what", "ours", "by hand", "ratio", "bound", "memory", "kept"), *map(_row, outcomes)])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Commands for who works on the suite itself: test, lint, relock. `inv` runs them too: one tool to learn, no Nox."""
+"""Commands for work on the suite itself: test, lint, relock, bench. `inv` runs them too: one tool to learn, no Nox."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tasks import console, options, process
 from tasks.command import Context, command, is_dry, load_settings
-from tasks.errors import RemoteExit
+from tasks.errors import Failure, RemoteExit
 from tasks.settings import ROOT
 
 PYTHON = sys.executable
@@ -66,6 +66,21 @@ def lint(context: Context) -> None:
     if failed:
         raise RemoteExit(1)
     console.step(f"all {len(CHECKS)} checks pass")
+
+
+@command(options_help={"runs": "counted runs of each side", "json": "one JSON document instead of the table"})
+def bench(_context: Context, runs: str = "7", json: bool = False) -> None:
+    """Compare our commands with the same by hand, on a lab of its own, and say which bounds are kept."""
+    from tasks import benchmark
+
+    outcomes = benchmark.run(options.count("runs", runs))
+    if json:
+        console.document([vars(outcome) for outcome in outcomes])
+    else:
+        console.say(benchmark.as_table(outcomes))
+    missed = [outcome.name for outcome in outcomes if not outcome.kept]
+    if missed:
+        raise Failure(f"{len(missed)} of {len(outcomes)} bounds are not kept: {', '.join(missed)}", cause="bounds")
 
 
 @command(options_help={"upgrade": "take the newest versions that pyproject.toml allows, not those already locked"})

@@ -1,7 +1,7 @@
 """`inv doctor`: looks at all that the suite needs, from the machine to ssh, and says what mends what is wrong."""
 
-import platform
-import shutil
+import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -64,9 +64,10 @@ def _findings(check: Callable[[Settings], Iterator[Finding]], settings: Settings
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:
-    yield Finding(
-        "machine", Verdict.OK, f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    )
+    import shutil
+
+    system = os.uname()
+    yield Finding("machine", Verdict.OK, f"{system.sysname} {system.machine}, Python {sys.version.split()[0]}")
     for folder in (settings.runtime_folder, settings.state_folder):
         files.private_folder(folder)
         free = shutil.disk_usage(folder).free
@@ -129,6 +130,8 @@ def _inventory(settings: Settings) -> Iterator[Finding]:
 
 
 def _ssh(settings: Settings) -> Iterator[Finding]:
+    import shutil
+
     from tasks.remote import known_host_names
 
     yield Finding("ssh", Verdict.OK, f"{len(known_host_names(settings))} host keys are known")

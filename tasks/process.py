@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -131,6 +130,8 @@ def measure(
     argv: Sequence[str], *, environment: Mapping[str, str], deadline: float, folder: Path | None = None
 ) -> Measured:
     """Run a program to its end, its output thrown away, and return what it took."""
+    import tempfile
+
     started = time.perf_counter()
     with tempfile.TemporaryFile() as complaints:
         child = subprocess.Popen(

@@ -10,7 +10,6 @@ import re
 import shlex
 import socket
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +150,8 @@ def _runtime_bases(environ: Mapping[str, str]) -> Iterator[Path]:
     given = environ.get("XDG_RUNTIME_DIR", "")
     if given and _is_private(Path(given)):
         yield Path(given) / NAME
+    import tempfile  # brings random and bz2 along, which `inv --list` can do without
+
     for temporary in (tempfile.gettempdir(), "/tmp"):
         yield Path(temporary) / f"{NAME}-{os.geteuid()}"
 
