@@ -33,7 +33,7 @@ OWNERS = {
     "filelock": {"files.py"},
     "invoke": {"command.py"},
     "msgspec": {"net/netmap.py"},
-    "paramiko": {"remote/ssh.py", "remote/transport.py"},
+    "paramiko": {"remote/transport.py"},
     "pexpect": {"net/terminal.py"},
     "platformdirs": {"settings.py"},
     "psutil": {"net/ports.py"},
