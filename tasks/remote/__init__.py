@@ -1,5 +1,6 @@
 """The machines behind the network: run, hosts, trust."""
 
+import dataclasses
 import getpass
 import shlex
 import sys
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from tasks.remote.dialling import Dialler
     from tasks.remote.hostkeys import Store, Verifier
     from tasks.remote.inventory import Host, Inventory
-    from tasks.remote.ssh import Login, Session
+    from tasks.remote.login import Login
+    from tasks.remote.ssh import Session
     from tasks.tailnet import TailnetStatus
 
 KNOWN_HOSTS = "known_hosts"
@@ -47,11 +49,7 @@ def run(context: Context, host: str = "", command: str | None = None) -> None:
     if is_dry(context):
         console.step(f"would run on {name}: {line or 'a report of system, uptime, load, memory and disk'}")
         return
-    with _connected(load_settings(), name) as session:
-        if line:
-            _run(session, name, line)
-        else:
-            console.say(f"{name}: {_report(session, name)}")
+    run_on(load_settings(), name, line)
 
 
 @command(options_help={"json": "the same as one JSON document"})
@@ -75,7 +73,7 @@ def hosts(_context: Context, json: bool = False) -> None:
 )
 def trust(context: Context, host: str = "", replace: bool = False) -> None:
     """Fetch a host's key through the proxy, show its fingerprint and keep it: the host is known from then on."""
-    from tasks.remote import ssh
+    from tasks.remote.transport import fetch_host_key
 
     name = _host_name(host)
     if is_dry(context):
@@ -83,12 +81,21 @@ def trust(context: Context, host: str = "", replace: bool = False) -> None:
         return
     way = _Way(load_settings(), name)
     verifier = way.verifier()
-    shown = ssh.fetch_host_key(way.dial, name)
+    shown = fetch_host_key(name, way.dial())
     console.say(f"{name} ({verifier.name}) shows {shown}")
     if shown not in verifier.known().keys and console.may_ask() and not console.ask_yes("Trust it from now on?"):
         raise Refused(f"the host key of {name} was not kept", why="the answer was no")
     changed = verifier.trust(shown, replace=replace)
     console.say(f"kept in {verifier.store.file}" if changed else "it was trusted already")
+
+
+def run_on(settings: Settings, name: str, line: str) -> None:
+    """Run a line in the host's shell and fail with its status; without a line, print the host's report."""
+    with _connected(settings, name) as session:
+        if line:
+            _run(session, name, line)
+        else:
+            console.say(f"{name}: {_report(session, name)}")
 
 
 def await_host(settings: Settings, host: str, seconds: float) -> None:
@@ -127,7 +134,8 @@ class _Way:
         self.host: Host = known.host(name, status)
         if self.host.not_applied:
             self._say(f"{name}: not applied: {', '.join(self.host.not_applied)}")
-        self.destination: Destination = destination.locate(self.host.address, self.host.port, status, self._api.resolve)
+        found = destination.locate(self.host.address, self.host.port, status, self._api.resolve)
+        self.destination: Destination = dataclasses.replace(found, name=self.host.name)
 
     def dial(self) -> "socket.socket":
         """Return a socket to the host's SSH port."""
@@ -144,9 +152,10 @@ class _Way:
 
     def login(self) -> "Login":
         """Return who logs in, and with which keys."""
-        from tasks.remote.ssh import Login
+        from tasks.remote.login import Login
 
-        return Login(self.host.user or getpass.getuser(), _identities(self.host))
+        named = self.host.identity is not None
+        return Login(self.host.user or getpass.getuser(), _identities(self.host), named)
 
     def _dialler(self) -> "Dialler":
         from tasks.remote.dialling import Dialler

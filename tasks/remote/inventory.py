@@ -72,7 +72,7 @@ class Inventory:
         peer = status.peer(name) if status else None
         if peer is not None:
             return _usable(next((host for host in self.hosts.values() if host.peer == peer), _of(peer)))
-        if "." in name or ":" in name:
+        if "." in name or ":" in name or (status and _is_ours(name, status)):
             return Host(name, name)
         near = difflib.get_close_matches(name, self.hosts, n=3)
         raise Unavailable(
@@ -128,6 +128,10 @@ def _joined(host: Host, peer: Peer | None) -> Host:
 def _of(peer: Peer) -> Host:
     address = peer.dns_name or next(iter(peer.addresses), peer.name)
     return Host(peer.name, address, groups=tag_groups(peer), peer=peer)
+
+
+def _is_ours(name: str, status: TailnetStatus) -> bool:
+    return status.self_peer is not None and status.self_peer.name.lower() == name.lower()
 
 
 def _is_name(text: str) -> bool:

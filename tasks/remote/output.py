@@ -9,7 +9,7 @@ import os
 import select
 from collections.abc import Callable
 
-from tasks import console
+from tasks.console import visible
 from tasks.errors import NotSaved
 
 Sink = Callable[[bytes], None]
@@ -56,5 +56,5 @@ class Escaped:
         """Show the bytes."""
         text = self._held + self._decoder.decode(data)
         self._held = "\r" if text.endswith("\r") else ""
-        shown = console.visible(text.removesuffix("\r").replace("\r\n", "\n"))
+        shown = visible(text.removesuffix("\r").replace("\r\n", "\n"))
         write_all(self._descriptor, shown.encode(errors="backslashreplace"))

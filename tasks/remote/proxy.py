@@ -69,8 +69,9 @@ class Proxy:
     def _translated(self, error: Exception, seconds: float) -> Exception:
         import socks
 
-        cause = getattr(error, "socket_err", None)
-        if isinstance(error, socks.SOCKS5Error) and str(error).startswith("0x"):
+        # PySocks' errors are OSErrors, so that it wraps its own refusal into "Socket error" again.
+        cause = getattr(error, "socket_err", None) or error
+        if isinstance(cause, socks.SOCKS5Error):
             return GeneralFailure(seconds)
         if isinstance(cause, ConnectionRefusedError):
             return Unavailable(
@@ -78,7 +79,7 @@ class Proxy:
             )
         if isinstance(cause, TimeoutError):
             return self._silent(seconds)
-        return self._broken(str(cause or error))
+        return self._broken(str(cause))
 
     def _silent(self, seconds: float) -> Failure:
         return TimedOut(

@@ -1,0 +1,103 @@
+"""Owns one command on one channel: its output as it comes, the watch over the link, how it ended.
+
+One thread and no polling: paramiko's reading thread rings when there is something to do.
+"""
+
+import signal
+import threading
+from dataclasses import dataclass
+
+from tasks.errors import Refused
+from tasks.remote.output import Sink
+from tasks.remote.transport import CHANNEL_SECONDS, FAREWELL_SECONDS, Channel, Transport, lost, words
+
+# A silent link is asked after 12 s, again after 24 s, and given up after 36 s.
+SILENT_SECONDS = 12.0
+UNANSWERED = 2
+CHUNK = 4 * 1024 * 1024  # all that can be waiting is read at once: reading a part would move the rest in memory
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a remote command ended: its own status, or 128 + n and the signal's name when one killed it."""
+
+    exit_status: int
+    signal: str = ""
+
+
+@dataclass(frozen=True)
+class Follower:
+    """Follows one command on one channel: output as it comes, a watch over the link, how it ended."""
+
+    name: str
+    transport: Transport
+    channel: Channel
+    silence: float = SILENT_SECONDS
+
+    def run(self, command: str, out: Sink, err: Sink) -> Ended:
+        """Run the command with nothing on its stdin; whatever ends us (Ctrl-C) ends the command too."""
+        try:
+            self.transport.request(self.channel, "exec", command, reply=True)
+            # Our next packet carries the acknowledgement that sshd's Nagle algorithm waits for. paramiko's own
+            # exec_command waits for the reply without end.
+            self.channel.event.wait(CHANNEL_SECONDS)
+            self.channel.shutdown_write()
+            self._follow(out, err)
+            return self._ended()
+        except BaseException:
+            if self.transport.is_active() and not self.channel.closed:
+                self.transport.request(self.channel, "signal", "TERM", reply=False)
+                self.channel.status_event.wait(FAREWELL_SECONDS)
+            raise
+        finally:
+            self.channel.close()
+
+    def _follow(self, out: Sink, err: Sink) -> None:
+        bell = _Bell()
+        self.channel.in_buffer.set_event(bell)
+        self.channel.in_stderr_buffer.set_event(bell)
+        unanswered = 0
+        while not (self.channel.closed or (self.channel.eof_received and self.channel.exit_status_ready())):
+            if bell.listen(self.silence) or self.transport.answered.is_set():
+                unanswered = 0
+            if not bell.rang:
+                if unanswered >= UNANSWERED:
+                    raise lost(self.name, f"it has been silent for {self.silence * (unanswered + 1):.0f} s")
+                unanswered += 1
+                self.transport.ask_for_life()
+            self._drain(out, err)
+        self._drain(out, err)
+
+    def _drain(self, out: Sink, err: Sink) -> None:
+        while self.channel.recv_ready() or self.channel.recv_stderr_ready():
+            if self.channel.recv_ready():
+                out(self.channel.recv(CHUNK))
+            if self.channel.recv_stderr_ready():
+                err(self.channel.recv_stderr(CHUNK))
+
+    def _ended(self) -> Ended:
+        name = self.transport.signals.get(self.channel.chanid, "")
+        if name:
+            return Ended(128 + getattr(signal, f"SIG{name}", 0), name)
+        if self.channel.exit_status >= 0:
+            return Ended(self.channel.exit_status)
+        if not self.transport.is_active():
+            raise lost(self.name, words(self.transport.get_exception()))
+        if not self.channel.event_ready:
+            raise Refused(f"{self.name} refuses to run commands")
+        raise lost(self.name, "the server ended the command without a status")
+
+
+class _Bell(threading.Event):
+    """Rings when one of a command's two pipes has something to read."""
+
+    rang = False
+
+    def clear(self) -> None:
+        """Stay as it is: a pipe that is empty clears its event, and the other pipe may not be."""
+
+    def listen(self, seconds: float) -> bool:
+        """Wait for a ring, and be ready for the next."""
+        self.rang = self.wait(seconds)
+        super().clear()
+        return self.rang
