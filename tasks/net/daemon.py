@@ -18,6 +18,7 @@ from tasks.net.localapi import LocalAPI
 from tasks.process import Identity
 from tasks.tailnet import TailnetStatus
 
+USERSPACE = "--tun=userspace-networking"
 LONGEST_SOCKET_PATH = 107  # sun_path is 108 bytes with its closing zero
 LOG_LIMIT = 10_000_000  # bytes; one older log of that size is kept beside
 LOG_TAIL = 20  # lines of the log in an error
@@ -70,7 +71,7 @@ class Daemon:
         proxy = f"{self.proxy_host}:{self.proxy_port}"
         return (
             str(program),
-            "--tun=userspace-networking",
+            USERSPACE,
             f"--statedir={self.state_folder}",
             f"--state={self.state}",
             f"--socket={self.socket}",
@@ -231,7 +232,8 @@ def _processes(daemon: Daemon) -> list[Identity]:
 
 
 def _is_ours(daemon: Daemon, identity: Identity | None) -> bool:
-    return identity is not None and f"--socket={daemon.socket}" in identity.argv and "tailscaled" in identity.argv[0]
+    # Not by the name of the program: `tailscale` takes --socket too, and a script may stand before tailscaled.
+    return identity is not None and {USERSPACE, f"--socket={daemon.socket}"} <= set(identity.argv)
 
 
 def _check_paths(daemon: Daemon) -> None:

@@ -1,0 +1,423 @@
+"""The loop of a login: where the key comes from, when a person is asked, what is saved, and what never asks."""
+
+import tracemalloc
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.errors import Busy, ConfigurationFailure, Failure, NotSaved, Refused, TimedOut, Unavailable
+from tasks.net.joining import PROMPT, Source, Ways, failure_of, join, unwrapped
+from tasks.net.login import State
+from tasks.net.terminal import Attempt
+from tasks.secret import Secret
+from tasks.tailnet import TailnetStatus
+from tests.test_tailnet import UP
+
+NEEDS_LOGIN = replace(UP, state="NeedsLogin", has_node_key=False, self_peer=None, peers=(), health=("Logged out.",))
+STOPPED = replace(UP, state="Stopped", self_peer=None)
+ITEM = "the item 'Tailscale auth key' of the age vault"
+MEND = f"set TS_AUTHKEY, or put a new key into {ITEM}: `inv vault.set`"
+GOOD, OTHER = "tskey-auth-good", "tskey-auth-other"
+REFUSED = Attempt(State.KEY_REFUSED, "authkey expired")
+ACCEPTED = Attempt(State.ACCEPTED)
+
+
+@dataclass
+class World:
+    """A scripted world: what each key leads to, what a person types, what the vault holds; and what then happened."""
+
+    outcomes: dict[str, Attempt] = field(default_factory=lambda: {GOOD: ACCEPTED})
+    without_key: Attempt = field(default_factory=lambda: Attempt(State.NOT_SIGNED_IN, "nobody came"))
+    by_node_key: Attempt = field(default_factory=lambda: ACCEPTED)
+    typed: Iterable[str] | None = None
+    held: str | Failure | None = None
+    save_fails: Failure | None = None
+    after: TailnetStatus = UP
+    said: list[str] = field(default_factory=list)
+    tried: list[str | None] = field(default_factory=list)
+    saved: list[str] = field(default_factory=list)
+    quieted: int = 0
+    reads: int = 0
+    resumed: int = 0
+
+    def ways(self) -> Ways:
+        """Return this world as the loop sees it."""
+        self._lines = iter(self.typed) if self.typed is not None else None
+        return Ways(
+            attempt=self._attempt,
+            resume=self._resume,
+            status=lambda: self.after,
+            quiet=self._quiet,
+            ask=self._ask if self._lines is not None else None,
+            read=self._read,
+            save=self._save,
+            tell=self.said.append,
+        )
+
+    def join(self, status: TailnetStatus = NEEDS_LOGIN, configured: str | None = None) -> TailnetStatus:
+        """Run the loop."""
+        source = Source(Secret(configured), "the key in TS_AUTHKEY") if configured is not None else None
+        return join(self.ways(), status, source, ITEM)
+
+    def _attempt(self, key: Secret | None) -> Attempt:
+        self.tried.append(key.reveal() if key else None)
+        return self.outcomes.get(key.reveal(), REFUSED) if key else self.without_key
+
+    def _resume(self) -> Attempt:
+        self.resumed += 1
+        return self.by_node_key
+
+    def _quiet(self) -> None:
+        self.quieted += 1
+
+    def _ask(self, prompt: str) -> Secret:
+        assert prompt == PROMPT
+        assert self._lines is not None
+        line = next(self._lines, None)
+        if line is None:
+            raise EOFError
+        return Secret(line)
+
+    def _read(self) -> Secret | None:
+        self.reads += 1
+        if isinstance(self.held, Failure):
+            raise self.held
+        return Secret(self.held) if self.held else None
+
+    def _save(self, key: Secret) -> str:
+        if self.save_fails is not None:
+            raise self.save_fails
+        self.saved.append(key.reveal())
+        return ITEM
+
+
+def failure(world: World, status: TailnetStatus = NEEDS_LOGIN, configured: str | None = None) -> Failure:
+    """Return how the loop fails."""
+    with pytest.raises(Failure) as caught:
+        world.join(status, configured)
+    return caught.value
+
+
+def test_a_node_that_is_up_is_left_alone() -> None:
+    world = World()
+
+    assert world.join(UP) is UP
+    assert (world.tried, world.reads, world.resumed) == ([], 0, 0)
+
+
+def test_a_node_with_its_node_key_needs_no_auth_key() -> None:
+    """It is neither read from the vault nor asked for."""
+    world = World(held=GOOD, typed=[])
+
+    assert world.join(STOPPED, configured=GOOD) is UP
+    assert (world.resumed, world.tried, world.reads) == (1, [], 0)
+
+
+@pytest.mark.parametrize("end", [State.KEY_REFUSED, State.NOT_SIGNED_IN])
+def test_a_node_key_that_no_longer_serves_gives_way_to_the_vaults_key(end: State) -> None:
+    """As after the node was deleted or expired at the control server."""
+    world = World(by_node_key=Attempt(end, "node not found"), held=GOOD)
+
+    assert world.join(STOPPED) is UP
+    assert world.tried == [GOOD]
+    assert world.said == ["the node's own key no longer serves: node not found"]
+
+
+def test_an_expired_node_key_is_not_even_tried() -> None:
+    """The daemon then says NeedsLogin although it has one."""
+    world = World(held=GOOD)
+
+    assert world.join(replace(NEEDS_LOGIN, has_node_key=True)) is UP
+    assert (world.resumed, world.tried) == (0, [GOOD])
+
+
+def test_a_node_key_that_gets_no_answer_never_leads_to_a_key() -> None:
+    world = World(by_node_key=Attempt(State.NO_ANSWER, "timeout"), held=GOOD, typed=[GOOD], after=NEEDS_LOGIN)
+
+    assert failure(world, STOPPED).cause == "unavailable"
+    assert (world.tried, world.reads) == ([], 0)
+
+
+def test_the_configured_key_goes_before_the_vaults_and_is_never_saved() -> None:
+    world = World(held=OTHER)
+
+    assert world.join(configured=GOOD) is UP
+    assert (world.tried, world.reads, world.saved) == ([GOOD], 0, [])
+
+
+def test_the_vaults_key_is_used_without_a_question_and_not_saved_again() -> None:
+    world = World(held=GOOD, typed=[])
+
+    assert world.join() is UP
+    assert (world.tried, world.saved, world.said) == ([GOOD], [], [])
+
+
+def test_a_bad_key_then_a_good_one_typed_by_hand_is_saved_once() -> None:
+    """Each refusal is said in the server's words, and the daemon is told to stop trying the refused key."""
+    world = World(held="tskey-auth-old", typed=["tskey-auth-bad", f" '{GOOD}' "])
+
+    assert world.join() is UP
+    assert world.tried == ["tskey-auth-old", "tskey-auth-bad", GOOD]
+    assert (world.saved, world.quieted) == ([GOOD], 2)
+    assert world.said == [
+        f"{ITEM} was refused: authkey expired",
+        "the key you typed was refused: authkey expired",
+        f"the accepted key is saved: {ITEM}",
+    ]
+
+
+def test_a_vault_that_cannot_be_read_gives_way_to_a_person() -> None:
+    world = World(held=Unavailable("the vault is locked", next_step="`inv vault.unlock`"), typed=[GOOD])
+
+    assert world.join() is UP
+    assert world.said == [
+        "the vault is locked\n  next: `inv vault.unlock`",
+        f"the accepted key is saved: {ITEM}",
+    ]
+
+
+def test_a_vault_that_cannot_be_read_is_the_failure_when_nobody_can_be_asked() -> None:
+    locked = Unavailable("the vault is locked")
+
+    assert failure(World(held=locked)) is locked
+
+
+def test_without_a_key_and_a_person_the_names_of_both_places_are_said() -> None:
+    """That is all that somebody who reads a CI log needs."""
+    found = failure(World())
+
+    assert isinstance(found, ConfigurationFailure)
+    assert (found.cause, found.next_step) == ("no-key", MEND)
+    assert found.what == "there is no auth key, and nobody to ask"
+    assert found.why == f"TS_AUTHKEY is not set and {ITEM} holds none"
+
+
+@pytest.mark.parametrize(
+    ("configured", "held", "name"),
+    [(OTHER, None, "the key in TS_AUTHKEY"), (None, OTHER, ITEM)],
+)
+def test_a_refused_key_without_a_person_is_named_by_its_place(
+    configured: str | None, held: str | None, name: str
+) -> None:
+    world = World(held=held)
+    found = failure(world, configured=configured)
+
+    assert isinstance(found, Refused)
+    assert (found.cause, found.what, found.why) == ("key-refused", f"{name} was refused", "authkey expired")
+    assert found.next_step == MEND
+    assert (world.tried, world.quieted, world.saved) == ([OTHER], 1, [])
+
+
+# What is none of the key's fault: (how the attempt ended, the failure, its exit status, its cause).
+NOT_THE_KEY = (
+    (State.RATE_LIMITED, Busy, 75, "busy"),
+    (State.NEEDS_APPROVAL, TimedOut, 75, "needs-approval"),
+    (State.LOCKED_OUT, Refused, 77, "locked-out"),
+    (State.TAGS_REFUSED, ConfigurationFailure, 78, "tags"),
+    (State.MISCONFIGURED, ConfigurationFailure, 78, "configuration"),
+    (State.DAEMON_FAILED, Unavailable, 69, "unavailable"),
+    (State.NOT_SIGNED_IN, TimedOut, 75, "timed-out"),
+)
+
+
+@pytest.mark.parametrize(("end", "kind", "exit_status", "cause"), NOT_THE_KEY)
+def test_what_no_key_can_mend_never_asks_for_one(end: State, kind: type[Failure], exit_status: int, cause: str) -> None:
+    """Though a person is there."""
+    world = World(outcomes={OTHER: Attempt(end, "as the server says")}, held=OTHER, typed=[GOOD])
+    found = failure(world)
+
+    assert type(found) is kind
+    assert (found.exit_status, found.cause, found.why) == (exit_status, cause, "as the server says")
+    assert found.next_step != ""
+    assert (world.tried, world.saved, world.quieted) == ([OTHER], [], 0)
+
+
+def test_every_end_of_the_table_is_told_apart() -> None:
+    """No two of them end in the same words."""
+    said = {failure_of(Attempt(end, "x")).what for end, *_ in NOT_THE_KEY}
+
+    assert len(said) == len(NOT_THE_KEY)
+
+
+@pytest.mark.parametrize(
+    "health",
+    [
+        "You are logged out. The last login error was: fetch control key: dial tcp 127.0.0.1:9: connection refused",
+        "You are logged out. The last login error was: lookup nowhere.invalid: no such host",
+        "You are logged out. The last login error was: register request: http 500: oops",
+    ],
+)
+@pytest.mark.parametrize("end", [State.NO_ANSWER, State.FAILED])
+def test_no_answer_is_explained_by_the_daemon_and_never_asks(end: State, health: str) -> None:
+    """A server that is down, DNS, HTTP 5xx: `tailscale up` says nothing of them, the daemon's health does."""
+    world = World(
+        outcomes={OTHER: Attempt(end, "timeout")},
+        held=OTHER,
+        typed=[GOOD],
+        after=replace(NEEDS_LOGIN, health=("Logged out.", health)),
+    )
+    found = failure(world)
+
+    assert (found.exit_status, found.what) == (69, "the login did not come through")
+    assert found.why == health.partition("error was: ")[2]
+    assert world.tried == [OTHER]
+
+
+@pytest.mark.parametrize(
+    ("health", "text", "why"),
+    [
+        (("the network is down",), "timeout", "the network is down"),
+        ((), "some last words", "some last words"),
+        ((), "", "the daemon stays in NeedsLogin"),
+    ],
+)
+def test_the_best_explanation_at_hand_is_given(health: tuple[str, ...], text: str, why: str) -> None:
+    world = World(
+        outcomes={OTHER: Attempt(State.NO_ANSWER, text)}, held=OTHER, after=replace(NEEDS_LOGIN, health=health)
+    )
+
+    assert failure(world).why == why
+
+
+def test_a_silent_end_is_a_success_when_the_daemon_is_up() -> None:
+    """The daemon has the last word, not what was printed."""
+    world = World(outcomes={GOOD: Attempt(State.NO_ANSWER, "timeout")}, typed=[GOOD])
+
+    assert world.join() is UP
+    assert world.saved == [GOOD]
+
+
+def test_success_is_only_believed_when_the_daemon_confirms_it() -> None:
+    """`up` ends well as soon as the state is Running, before the control server has answered."""
+    waiting = [NEEDS_LOGIN, replace(UP, self_peer=None), UP]
+    world = World(typed=[GOOD])
+    ways = replace(world.ways(), status=lambda: waiting.pop(0))
+
+    assert join(ways, NEEDS_LOGIN, None, ITEM) is UP
+    assert waiting == []
+
+
+def test_a_good_key_that_waits_for_approval_is_saved() -> None:
+    """It is good: only an admin is missing."""
+    world = World(outcomes={GOOD: Attempt(State.NEEDS_APPROVAL, "visit")}, typed=[GOOD])
+
+    assert failure(world).cause == "needs-approval"
+    assert world.saved == [GOOD]
+
+
+def test_a_key_that_cannot_be_saved_leaves_the_network_up_and_says_so() -> None:
+    world = World(typed=[GOOD], save_fails=Unavailable("no space left"))
+    found = failure(world)
+
+    assert isinstance(found, NotSaved)
+    assert found.exit_status == 74
+    assert found.what == "the network is up, but the new key could not be saved"
+    assert (found.why, world.tried) == ("no space left", [GOOD])
+
+
+def test_enter_alone_signs_in_with_a_browser() -> None:
+    """Nothing is saved: there is no key."""
+    world = World(without_key=ACCEPTED, typed=[""])
+
+    assert world.join() is UP
+    assert (world.tried, world.saved, world.said) == ([None], [], [])
+
+
+def test_a_key_typed_while_the_browser_has_the_word_is_tried() -> None:
+    """The interruption is not called a refusal."""
+    world = World(without_key=Attempt(State.TYPED), typed=["", GOOD])
+
+    assert world.join() is UP
+    assert (world.tried, world.saved) == ([None, GOOD], [GOOD])
+    assert world.said == [f"the accepted key is saved: {ITEM}"]
+
+
+def test_ctrl_d_at_the_prompt_is_no_key() -> None:
+    found = failure(World(typed=[]))
+
+    assert isinstance(found, Refused)
+    assert str(found) == "no key given\n  next: `inv net.up` asks again; the daemon is up, but logged out"
+
+
+def test_ctrl_c_at_the_prompt_passes_through() -> None:
+    def interrupted(_prompt: str) -> Secret:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        join(replace(World().ways(), ask=interrupted), NEEDS_LOGIN, None, ITEM)
+
+
+@pytest.mark.parametrize(
+    ("typed", "reason"),
+    [
+        ("tskey-auth-" + "x" * 600, "it has 611 characters, no key has more than 512"),
+        ("two words", "it holds blanks or characters that no key has"),
+        ("tskey\x00auth", "it holds blanks or characters that no key has"),
+        ("schlüssel", "it holds blanks or characters that no key has"),
+    ],
+)
+def test_what_can_be_no_key_is_refused_before_anybody_is_asked(typed: str, reason: str) -> None:
+    """And is not repeated in the refusal."""
+    world = World(typed=[typed, GOOD])
+
+    assert world.join() is UP
+    assert world.tried == [GOOD]
+    assert world.said[0] == f"the key you typed was refused: {reason}"
+
+
+def test_a_thousand_wrong_keys_take_no_more_memory_than_ten() -> None:
+    """Any number of tries, each at once."""
+    assert growth(1000) < growth(10) + 100_000
+
+
+def growth(count: int) -> int:
+    """Return the peak of the bytes that so many refusals take."""
+    world = World(typed=(f"tskey-auth-{number}" for number in range(count)))
+    ways = replace(world.ways(), attempt=lambda _key: REFUSED, tell=lambda _text: None, quiet=lambda: None)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refused):
+            join(ways, NEEDS_LOGIN, None, ITEM)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=80).filter(
+    lambda key: key[0] not in "\"'" and key[-1] not in "\"'" and "=" not in key
+)
+BEFORE = st.lists(st.sampled_from([" ", "\t", '"', "'", "\x1b[200~", "\ufeff", "\u200b", "\u00a0"]), max_size=5)
+AFTER = st.lists(st.sampled_from([" ", "\r", "\n", '"', "'", "\x1b[201~", "\u200b"]), max_size=5)
+NAMES = st.sampled_from(["", "TS_AUTHKEY=", "export TS_AUTHKEY=", "  KEY="])
+
+
+@given(KEYS, NAMES, BEFORE, AFTER)
+def test_what_copying_puts_around_a_key_is_taken_off(key: str, name: str, before: list[str], after: list[str]) -> None:
+    assert unwrapped(name + "".join(before) + key + "".join(after)) == key
+
+
+@given(st.text(max_size=100))
+def test_unwrapping_takes_only_from_the_ends_and_once_is_enough(text: str) -> None:
+    bare = unwrapped(text)
+
+    assert bare in text
+    assert unwrapped(f" {bare} ") in {bare, unwrapped(bare)}
+
+
+@pytest.mark.parametrize(
+    ("typed", "key"),
+    [
+        ("", ""),
+        ("  \r\n", ""),
+        ("''", ""),
+        ("a b", "a b"),
+        ("tskey-auth-a=b", "tskey-auth-a=b"),
+        ("\x1b[200~tskey-auth-a\x1b[201~\r", "tskey-auth-a"),
+        ('export TS_AUTHKEY="tskey-auth-a"', "tskey-auth-a"),
+    ],
+)
+def test_unwrapped(typed: str, key: str) -> None:
+    assert unwrapped(typed) == key
