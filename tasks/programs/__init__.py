@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tasks.programs.provision import Program
 
 
-@command(options_help={"name": "tailscale or headscale; without it, both"})
+@command(options_help={"name": "tailscale, headscale or bw; without it, the first two"})
 def install(context: Context, name: str = "") -> None:
     """Install the pinned tailscale and headscale, unless they are here already."""
     from tasks.programs.pins import pinned, read_pins
@@ -28,9 +28,9 @@ def install(context: Context, name: str = "") -> None:
 @command(name="list", options_help={"json": "print one JSON document"})
 def list_(_context: Context, json: bool = False) -> None:
     """Show which programs are wanted, which are here, and where."""
-    from tasks.programs.pins import read_pins
+    from tasks.programs.pins import read_npm_pins, read_pins
 
-    rows = [_row(pin, _here(pin)) for pin in read_pins().values()]
+    rows = [_row(pin, _here(pin)) for pin in (*read_pins().values(), *read_npm_pins().values())]
     if json:
         console.document(rows)
         return

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from tasks import files, process
 from tasks.errors import Busy, ConfigurationFailure, Unavailable
-from tasks.programs.pins import Pin
+from tasks.programs.node import OLDEST_NODE, install, version_beside
+from tasks.programs.pins import NPM_PINS, Pin
 
 SOURCES = ("auto", "path", "download", "go")
 LONGEST_WAIT = 3600.0  # seconds for another command's install of the same program
@@ -75,6 +76,9 @@ def _on_path(pin: Pin) -> Program | None:
 
 def _version_of(name: str, path: Path) -> tuple[int, ...]:
     """Return what the executable says of its version; one that does not run is older than anything."""
+    written = version_beside(path) if name in NPM_PINS else ""
+    if written:
+        return _numbers(written)
     try:
         answer = process.run(str(path), VERSION_WORD.get(name, "--version"), deadline=10.0)
     except Unavailable:
@@ -88,15 +92,18 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _cached(pin: Pin, source: str, folder: Path) -> Program | None:
-    for way in _ways(source):
+    for way in _ways(pin, source):
         place = _place(pin, way, folder)
         if place.is_dir():
             return Program(pin.name, pin.version, way, tuple((name, place / name) for name in pin.executables))
     return None
 
 
-def _ways(source: str) -> tuple[str, ...]:
-    return ("download", "go") if source == "auto" else (source,)
+def _ways(pin: Pin, source: str) -> tuple[str, ...]:
+    if source == "path":
+        return ()
+    # A program of npm's has no other way, whatever tailscale's is to be.
+    return (source,) if source in pin.ways else pin.ways
 
 
 def _place(pin: Pin, way: str, folder: Path) -> Path:
@@ -123,7 +130,7 @@ def _locked(path: Path, pin: Pin, say: Callable[[str], None]) -> Iterator[None]:
 def _install(pin: Pin, source: str, folder: Path, say: Callable[[str], None]) -> Program:
     """Try the ways in turn. A file that is not the pinned one ends it: that is no closed way but a wrong one."""
     closed = []
-    for way in _ways(source):
+    for way in _ways(pin, source):
         try:
             return _install_by(way, pin, folder, say)
         except Unavailable as error:
@@ -140,7 +147,7 @@ def _install_by(way: str, pin: Pin, folder: Path, say: Callable[[str], None]) ->
     from tasks.programs.download import download
 
     started = time.monotonic()
-    ways = {"download": download, "go": build}
+    ways = {"download": download, "go": build, "npm": install}
     place = _place(pin, way, folder)
     with _work_folder(place) as work:
         ways[way](pin, work, say)
@@ -192,6 +199,11 @@ def _why_not_on_path(pin: Pin) -> str:
 
 
 def _three_ways(pin: Pin) -> str:
+    if pin.ways == ("npm",):
+        return (
+            f"one of two: put {pin} or newer on PATH; "
+            f"install Node {OLDEST_NODE} or newer with npm and let it reach its registry"
+        )
     hosts = " or ".join(sorted({urlsplit(file.url).netloc for file in pin.files.values()}))
     return (
         f"one of three: put {' and '.join(pin.executables)} {pin.version} or newer on PATH; "

@@ -27,6 +27,7 @@ def test_list_shows_what_is_wanted_and_what_is_here(inv: Inv, bin_folder: Path) 
         ["PROGRAM", "WANTED", "HERE", "FROM", "EXECUTABLES"],
         ["tailscale", "1.102.4", "-", "-", "-"],
         ["headscale", "0.29.3", "0.30.1", "path", str(bin_folder / "headscale")],
+        ["bw", "2026.6.0", "-", "-", "-"],
     ]
 
 
@@ -35,7 +36,7 @@ def test_list_as_json(inv: Inv, bin_folder: Path) -> None:
 
     assert json.loads(inv("programs.list", "--json").stdout) == [
         {"program": name, "wanted": version, "here": None, "from": None, "executables": None}
-        for name, version in (("tailscale", "1.102.4"), ("headscale", "0.29.3"))
+        for name, version in (("tailscale", "1.102.4"), ("headscale", "0.29.3"), ("bw", "2026.6.0"))
     ]
 
 

@@ -38,7 +38,7 @@ def test_executables_are_named_by_their_packages() -> None:
 def test_unknown_name_is_a_usage_failure() -> None:
     with pytest.raises(UsageFailure) as caught:
         pinned("wireguard")
-    assert str(caught.value) == "--name: expected one of tailscale, headscale, got 'wireguard'"
+    assert str(caught.value) == "--name: expected one of tailscale, headscale, bw, got 'wireguard'"
 
 
 def test_pin_reads_as_name_and_version() -> None:
