@@ -118,7 +118,7 @@ def _end(error: BaseException, *, as_json: bool) -> NoReturn:
 
 
 def _tell(failure: Failure, *, as_json: bool) -> None:
-    if as_json:
+    if as_json and not failure.documented:
         console.document(
             {
                 "error": failure.what,

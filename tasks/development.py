@@ -80,7 +80,8 @@ def bench(_context: Context, runs: str = "7", json: bool = False) -> None:
         console.say(benchmark.as_table(outcomes))
     missed = [outcome.name for outcome in outcomes if not outcome.kept]
     if missed:
-        raise Failure(f"{len(missed)} of {len(outcomes)} bounds are not kept: {', '.join(missed)}", cause="bounds")
+        what = f"{len(missed)} of {len(outcomes)} bounds are not kept: {', '.join(missed)}"
+        raise Failure(what, cause="bounds", documented=json)
 
 
 @command(options_help={"upgrade": "take the newest versions that pyproject.toml allows, not those already locked"})

@@ -45,7 +45,9 @@ def doctor(_context: Context, json: bool = False) -> None:
         console.say(console.table([_row(finding) for finding in findings]))
         console.say(f"\nverdict: {verdict}")
     if failures:
-        raise Unavailable(f"the doctor found {failures} failures", next_step="the lines above say what mends each")
+        raise Unavailable(
+            f"the doctor found {failures} failures", next_step="the lines above say what mends each", documented=json
+        )
 
 
 def _row(finding: Finding) -> tuple[str, ...]:

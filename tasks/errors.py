@@ -8,18 +8,22 @@ The numbers follow sysexits.h where it has a name for the case (64 usage, 69 una
 class Failure(Exception):  # noqa: N818 - a name in the words of the reader
     """Something foreseeable went wrong: what failed, why in the other program's words, what to run next.
 
-    `cause` names the kind in JSON; an instance may narrow its class's.
+    `cause` names the kind in JSON; an instance may narrow its class's. `documented`: the command's own JSON document
+    tells it already, and stdout holds one document only.
     """
 
     exit_status = 70
     cause = "bug"
 
-    def __init__(self, what: str, *, why: str = "", next_step: str = "", cause: str = "") -> None:
+    def __init__(
+        self, what: str, *, why: str = "", next_step: str = "", cause: str = "", documented: bool = False
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.why = why
         self.next_step = next_step
         self.cause = cause or type(self).cause
+        self.documented = documented
 
     def __str__(self) -> str:
         """Everything a person needs, in one to three lines."""

@@ -25,6 +25,9 @@ from typing import Protocol
 
 import pytest
 
+from tasks.programs.pins import pinned
+from tasks.programs.provision import ensure
+
 ROOT = Path(__file__).resolve().parent.parent
 INV = Path(sys.executable).with_name("inv")
 # What somebody who runs the tests may have set for their own use of the suite.
@@ -82,6 +85,7 @@ class Inv(Protocol):
 
 
 # The real cache, as the suite itself would find it, before the session's home takes HOME's place.
+_REAL_SOURCE = os.environ.get("PROGRAMS_SOURCE") or "auto"
 _REAL_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "platform-manager"
 
 
@@ -108,6 +112,18 @@ def session_home(pytestconfig: pytest.Config) -> Iterator[Home]:
 def programs_cache() -> Path:
     """Return where the person who runs the tests has installed the real programs."""
     return _REAL_CACHE
+
+
+@pytest.fixture(scope="session")
+def real_programs() -> dict[str, str]:
+    """Return the variables by which a suite started by a test finds the real tailscale and headscale.
+
+    They come as the suite itself gets them, into the cache of whoever runs the tests, so that a build happens once.
+    """
+    names = ("tailscale", "headscale")
+    found = [ensure(pinned(name), source=_REAL_SOURCE, cache=_REAL_CACHE, say=print) for name in names]
+    folders = {str(program.executable(program.name).parent) for program in found}
+    return {"PATH": os.pathsep.join([*sorted(folders), os.environ["PATH"]]), "PROGRAMS_SOURCE": "path"}
 
 
 @pytest.fixture(autouse=True)

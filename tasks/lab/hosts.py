@@ -4,7 +4,6 @@ Where there is no sshd, and on the host that shall always show it, Tailscale SSH
 """
 
 import getpass
-import os
 import re
 import shutil
 import time
@@ -19,7 +18,7 @@ from tasks.secret import Secret
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}[a-z0-9]")
 ALWAYS_TAILSCALE_SSH = "db1"
-SBIN = ("/usr/sbin", "/usr/local/sbin", "/sbin")  # where sshd is, and where a user's PATH does not look
+SBIN = "/usr/sbin:/usr/local/sbin:/sbin"  # where sshd is, and where a user's PATH does not look
 LOGIN_DEADLINE = 30.0  # seconds from spawn to Running; 0.4 is usual
 CALL_DEADLINE = 40.0
 PAUSE = 0.05
@@ -166,8 +165,8 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def find_sshd() -> Path | None:
-    """Return sshd, if it is here together with ssh-keygen and can be started by this user."""
-    sshd = shutil.which("sshd", path=os.pathsep.join([os.environ.get("PATH", ""), *SBIN]))
+    """Return sshd, if it is here together with ssh-keygen."""
+    sshd = shutil.which("sshd") or shutil.which("sshd", path=SBIN)
     return Path(sshd) if sshd and shutil.which("ssh-keygen") else None
 
 
