@@ -159,16 +159,19 @@ def _new_id() -> str:
 def _own_file(path: Path, *, private: bool) -> bytes | None:
     """Read a file that is ours, None if there is none; refuse links, other users' files and, if `private`, readers."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, no path
-            _check_ours(path, os.fstat(descriptor), private=private)
+        with open(path, "rb", opener=_unfollowed) as file:
+            _check_ours(path, os.fstat(file.fileno()), private=private)
             return file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
-        linked = path.is_symlink()
-        why = "it is a symbolic link" if linked else os.strerror(error.errno or 0)
+        why = "it is a symbolic link" if path.is_symlink() else os.strerror(error.errno or 0)
         raise ConfigurationFailure(f"cannot read {path}", why=why) from None
+
+
+def _unfollowed(path: str, flags: int) -> int:
+    # Not blocking: a pipe in the file's place must not hold us up.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _check_ours(path: Path, state: os.stat_result, *, private: bool) -> None:
@@ -217,11 +220,11 @@ def _not_opened(vault: Path, opener: str, why: str) -> ConfigurationFailure:
     if why == ANOTHER_IDENTITY:
         return ConfigurationFailure(
             f"{opener} does not open the vault {vault}",
-            why="it was encrypted for another identity",
+            why="it was encrypted for another identity, or its first lines are damaged",
             next_step="bring the identity that belongs to it, or move the vault away to begin anew",
             cause="wrong-identity",
         )
-    damage = "it ends too early" if why == CUT_SHORT else why.partition("\n")[0].lower()
+    damage = "it ends too early" if why == CUT_SHORT else why.partition("\n")[0].rstrip(".").lower()
     return ConfigurationFailure(
         f"the vault {vault} is damaged",
         why=damage,

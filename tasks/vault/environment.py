@@ -42,10 +42,10 @@ class EnvironmentStore:
             raise no_such_item(name, names, self.name, next_step=f"set the variable {variable}")
         return Item(name=name, password=REDACTOR.learn(Secret(value)), id=variable)
 
-    def put(self, item: Item, *, expect: str | None) -> NoReturn:
+    def put(self, item: Item, *, expect: str | None) -> NoReturn:  # noqa: ARG002 - the protocol's
         """Refuse: no program can set a variable of those that start it."""
         raise ConfigurationFailure(
-            f"cannot write {item.name!r} (revision {expect or 'none'}): the environment vault is read-only",
+            f"cannot write {item.name!r}: the environment vault is read-only",
             next_step=f"set {variable_of(item.name)} where this is started from, or choose VAULT=age",
             cause="read-only",
         )

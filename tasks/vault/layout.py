@@ -31,6 +31,8 @@ NEW_ITEM: dict[str, Any] = {
     "revisionDate": None,
     "deletedDate": None,
 }
+NEEDED = ("id", "name", "revisionDate")
+SHAPES = {"login": dict, "fields": list, "passwordHistory": list}
 Document = dict[str, Any]
 """One item's JSON, or the whole export's."""
 
@@ -51,9 +53,10 @@ def parse_export(text: str | bytes, where: str) -> Document:
     for number, item in enumerate(export["items"], start=1):
         if not isinstance(item, dict):
             raise _foreign(where, f"item {number} is not an object")
-        for key in ("id", "name", "revisionDate"):
-            if not isinstance(item.get(key), str):
-                raise _foreign(where, f"item {number} has no {key}")
+        wrong = [key for key in NEEDED if not isinstance(item.get(key), str)]
+        wrong += [key for key, kind in SHAPES.items() if not isinstance(item.get(key), kind | None)]
+        if wrong:
+            raise _foreign(where, f"item {number} has no valid {wrong[0]}")
     return export
 
 
