@@ -244,7 +244,8 @@ def identify(pid: int) -> Identity | None:
         uid = Path(f"/proc/{pid}").stat().st_uid
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
-    if fields[0] in "ZX":
+    # A leader that has ended while other threads are ending is Z too, and the process still holds its ports.
+    if fields[0] in "ZX" and int(fields[17]) <= 1:
         return None
     argv = tuple(word.decode(errors="replace") for word in words)
     return Identity(pid, int(fields[1]), int(fields[19]), uid, _program(pid, argv), argv)

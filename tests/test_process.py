@@ -34,7 +34,7 @@ def start(tmp_path: Path, script: str, **environment: str) -> process.Detached:
     )
 
 
-def identity_of(child: process.Detached) -> Identity:
+def identity_of(child: "process.Detached | subprocess.Popen[bytes]") -> Identity:
     """Return who the child is."""
     identity = process.identify(child.pid)
     assert identity is not None
@@ -426,6 +426,25 @@ def test_stop_of_a_zombie_or_of_nobody_is_done_at_once(tmp_path: Path) -> None:
         until(lambda: process.identify(child.pid) is None, what="zombie")
         process.stop(identity, grace=60)
     process.stop(identity, grace=60)
+
+
+def test_a_process_whose_first_thread_has_ended_is_still_there(tmp_path: Path) -> None:
+    """The kernel calls it a zombie, but its other threads hold its ports and files: it is gone when they are."""
+    script = (
+        "import ctypes, os, threading;"
+        " threading.Thread(target=lambda: (print('ready', flush=True), os.read(0, 1)))"
+        ".start(); ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[os.uname().machine], 0)"
+    )
+    argv = (sys.executable, "-c", script)
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        fields = Path(f"/proc/{child.pid}/stat")
+        until(lambda: ") Z " in fields.read_text(), what="end of the first thread")
+        identity = identity_of(child)
+        process.stop(identity, grace=GRACE)
+
+        assert child.wait(0) == -signal.SIGTERM
 
 
 def test_stop_never_hits_a_process_that_got_the_pid_later(tmp_path: Path) -> None:

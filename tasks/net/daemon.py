@@ -105,8 +105,10 @@ def probe(daemon: Daemon) -> TailnetStatus | None:
     return status if greets else None
 
 
-def start(daemon: Daemon, program: Path, *, tell: Callable[[str], None]) -> TailnetStatus:
-    """Bring the daemon (`program` is tailscaled) to readiness, whatever is there now, and return its status.
+def start(
+    daemon: Daemon, program: Path, *, tell: Callable[[str], None], deadline: float = START_DEADLINE
+) -> TailnetStatus:
+    """Bring the daemon (`program` is tailscaled) to readiness within `deadline` seconds, and return its status.
 
     One that is ready is left alone; one of ours that hangs, lost its socket or has another port is replaced. A state
     file that it cannot read is kept aside, and `tell` says so.
@@ -118,13 +120,13 @@ def start(daemon: Daemon, program: Path, *, tell: Callable[[str], None]) -> Tail
         process.stop(identity, grace=STOP_GRACE)
     _check_paths(daemon)
     _check_port(daemon)
-    status = _spawn(daemon, program)
+    status = _spawn(daemon, program, deadline)
     if not status.store_error:
         return status
     stop(daemon)
     aside = _set_aside(daemon, status.store_error)
     tell(f"the node's state file was corrupt, it is kept as {aside}; this node logs in anew ({status.store_error})")
-    return _spawn(daemon, program)
+    return _spawn(daemon, program, deadline)
 
 
 def _set_aside(daemon: Daemon, why: str) -> Path:
@@ -140,14 +142,14 @@ def _set_aside(daemon: Daemon, why: str) -> Path:
     return aside
 
 
-def _spawn(daemon: Daemon, program: Path) -> TailnetStatus:
+def _spawn(daemon: Daemon, program: Path, deadline: float) -> TailnetStatus:
     files.cap_log(daemon.log, LOG_LIMIT)
     written_before = daemon.log.stat().st_size if daemon.log.exists() else 0
     child = process.detach(
         daemon.argv(program), environment=daemon.environment(), log=daemon.log, folder=daemon.state_folder
     )
     try:
-        return _await_ready(daemon, child, written_before)
+        return _await_ready(daemon, child, deadline, written_before)
     except KeyboardInterrupt:
         stop(daemon)
         raise
@@ -174,8 +176,8 @@ def log_tail(daemon: Daemon, lines: int, *, after: int = 0) -> list[str]:
     return content.decode(errors="replace").splitlines()[-lines:]
 
 
-def _await_ready(daemon: Daemon, child: process.Detached, written_before: int) -> TailnetStatus:
-    end = time.monotonic() + START_DEADLINE
+def _await_ready(daemon: Daemon, child: process.Detached, deadline: float, written_before: int) -> TailnetStatus:
+    end = time.monotonic() + deadline
     pause = SHORTEST_PAUSE
     while time.monotonic() < end:
         status = probe(daemon)
@@ -188,7 +190,7 @@ def _await_ready(daemon: Daemon, child: process.Detached, written_before: int) -
         pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
     stop(daemon)
     raise TimedOut(
-        f"tailscaled was not ready within {START_DEADLINE:g} s",
+        f"tailscaled was not ready within {deadline:g} s",
         why=_last_words(daemon, written_before),
         next_step="`inv net.logs` shows all that it said",
     )

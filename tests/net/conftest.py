@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,8 @@ def free_port() -> int:
 
 
 def end(pid: int) -> None:
-    """Kill a process of the test, if it is still there."""
-    try:
+    """Kill a process of the test, if it is still there, and wait for it if it is our child."""
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+    with suppress(ChildProcessError):
+        os.waitpid(pid, 0)
