@@ -51,7 +51,7 @@ class Proxy:
         if len(address) > LONGEST_NAME:
             raise Unavailable(f"the name {address[:40]}… is too long for a SOCKS5 proxy ({len(address)} characters)")
         started = time.monotonic()
-        through = _deadline_socket(started + GREETING_SECONDS, started + deadline)
+        through = _deadline_socket(started + min(GREETING_SECONDS, deadline), started + deadline)
         try:
             through.settimeout(GREETING_SECONDS)
             through.set_proxy(socks.SOCKS5, self.host, self.port, rdns=True)
