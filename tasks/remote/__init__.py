@@ -1,6 +1,5 @@
 """The machines behind the network: run, hosts, trust."""
 
-import dataclasses
 import getpass
 import shlex
 import sys
@@ -13,21 +12,15 @@ from tasks.errors import Refused, RemoteExit, Unavailable, UsageFailure
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    import socket
-
     from tasks.net.localapi import LocalAPI
-    from tasks.remote.destination import Destination
-    from tasks.remote.dialling import Dialler
-    from tasks.remote.hostkeys import Store, Verifier
+    from tasks.remote.hostkeys import Store
     from tasks.remote.inventory import Host, Inventory
-    from tasks.remote.login import Login
     from tasks.remote.ssh import Session
+    from tasks.remote.ways import Ways
     from tasks.tailnet import TailnetStatus
 
 KNOWN_HOSTS = "known_hosts"
 SOCKET = "tailscaled.sock"
-# What OpenSSH tries by itself, in its order; DSA and security keys need an agent or are gone.
-DEFAULT_IDENTITIES = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
 @command(
@@ -79,7 +72,7 @@ def trust(context: Context, host: str = "", replace: bool = False) -> None:
     if is_dry(context):
         console.step(f"would fetch the host key of {name} and keep it")
         return
-    way = _Way(load_settings(), name)
+    way = _ways(load_settings()).to(name)
     verifier = way.verifier()
     shown = fetch_host_key(name, way.dial())
     console.say(f"{name} ({verifier.name}) shows {shown}")
@@ -91,7 +84,7 @@ def trust(context: Context, host: str = "", replace: bool = False) -> None:
 
 def run_on(settings: Settings, name: str, line: str) -> None:
     """Run a line in the host's shell and fail with its status; without a line, print the host's report."""
-    with _connected(settings, name) as session:
+    with _ways(settings).to(name).connect() as session:
         if line:
             _run(session, name, line)
         else:
@@ -103,7 +96,7 @@ def await_host(settings: Settings, host: str, seconds: float) -> None:
     from tasks.remote.dialling import await_ssh
 
     name = _host_name(host)
-    await_ssh(lambda: _Way(settings, name, quiet=True).dial(), seconds=seconds)
+    await_ssh(lambda: _ways(settings, quiet=True).to(name).dial(), seconds=seconds)
 
 
 def inventory_of(settings: Settings) -> "tuple[Host, ...]":
@@ -118,58 +111,30 @@ def known_host_names(settings: Settings) -> set[str]:
     return _store(settings).names()
 
 
-class _Way:
-    """The way to one host: who it is, where it is, and a socket to it."""
+def _ways(settings: Settings, *, quiet: bool = False) -> "Ways":
+    """Return the ways to every host; what they share is read here, once."""
+    from tasks.remote import inventory
+    from tasks.remote.dialling import Dialler
+    from tasks.remote.proxy import Proxy
+    from tasks.remote.ways import Ways
 
-    def __init__(self, settings: Settings, name: str, *, quiet: bool = False) -> None:
-        from tasks.remote import destination, inventory
-
-        self._settings = settings
-        self._api = _api(settings)
-        self._say = (lambda _: None) if quiet else console.step
-        status = _status(settings, self._api)
-        known = inventory.with_tailnet(inventory.load(settings.inventory), status)
-        for file in known.unread:
-            self._say(f"{file} is encrypted; its variables are not known here")
-        self.host: Host = known.host(name, status)
-        if self.host.not_applied:
-            self._say(f"{name}: not applied: {', '.join(self.host.not_applied)}")
-        found = destination.locate(self.host.address, self.host.port, status, self._api.resolve)
-        self.destination: Destination = dataclasses.replace(found, name=self.host.name)
-
-    def dial(self) -> "socket.socket":
-        """Return a socket to the host's SSH port."""
-        return self._dialler().connect(self.destination)
-
-    def verifier(self) -> "Verifier":
-        """Return what decides about the host's key."""
-        from tasks.remote.hostkeys import Verifier
-
-        published = () if self.destination.routed else self.destination.peer.host_keys
-        ask = console.ask_yes if console.may_ask() else None
-        key_name, port = self.destination.key_name, self.destination.port
-        return Verifier(_store(self._settings), self.host.name, key_name, port, published, ask)
-
-    def login(self) -> "Login":
-        """Return who logs in, and with which keys."""
-        from tasks.remote.login import Login
-
-        named = self.host.identity is not None
-        return Login(self.host.user or getpass.getuser(), _identities(self.host), named)
-
-    def _dialler(self) -> "Dialler":
-        from tasks.remote.dialling import Dialler
-        from tasks.remote.proxy import Proxy
-
-        proxy = Proxy(self._settings.proxy_host, self._settings.proxy_port)
-        return Dialler(proxy, self._api.status, self._api.dial_error, self._say)
-
-
-def _connected(settings: Settings, name: str) -> "Session":
-    from tasks.remote import ssh
-
-    way = _Way(settings, name)
-    return ssh.connect(way.verifier(), way.login(), way.dial, lambda text: console.step(console.visible(text)))
+    api = _api(settings)
+    status = _status(settings, api)
+    known = inventory.with_tailnet(inventory.load(settings.inventory), status)
+    say = (lambda _: None) if quiet else console.step
+    for file in known.unread:
+        say(f"{file} is encrypted; its variables are not known here")
+    return Ways(
+        inventory=known,
+        status=status,
+        resolve=api.resolve,
+        store=_store(settings),
+        dialler=Dialler(Proxy(settings.proxy_host, settings.proxy_port), api.status, api.dial_error, say),
+        user=getpass.getuser(),
+        keys_folder=Path.home() / ".ssh",
+        ask=console.ask_yes if console.may_ask() else None,
+        say=say,
+    )
 
 
 def _run(session: "Session", name: str, line: str) -> None:
@@ -238,13 +203,6 @@ def _store(settings: Settings) -> "Store":
     from tasks.remote.hostkeys import Store
 
     return Store(settings.state_folder / KNOWN_HOSTS)
-
-
-def _identities(host: "Host") -> tuple[Path, ...]:
-    if host.identity:
-        return (host.identity,)
-    folder = Path.home() / ".ssh"
-    return tuple(folder / name for name in DEFAULT_IDENTITIES if (folder / name).is_file())
 
 
 def _as_row(host: "Host") -> list[str]:
