@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from tasks import console, process, settings
+from tasks import console, process, running, settings
 from tasks.errors import Failure, Unavailable
 from tasks.secret import Secret
 
@@ -124,9 +124,9 @@ class Place:
 
     def end_by_hand(self) -> None:
         """End what the shell steps started, so that the next run is cold again."""
-        for identity in process.own_processes():
+        for identity in running.own_processes():
             if f"--socket={self._by_hand}/sock" in identity.argv:
-                process.stop(identity, grace=5.0)
+                running.stop(identity, grace=5.0)
         shutil.rmtree(self._by_hand, ignore_errors=True)
 
     @property

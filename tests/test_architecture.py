@@ -23,7 +23,7 @@ TESTS = ROOT / "tests"
 # The files at the top of tasks/ that hold commands; every other file there is a shared word.
 ROOT_COMMANDS = {"benchmark", "demo", "development", "doctor"}
 # What parts may use; command, settings and console are for thin layers only.
-SHARED_WORDS = {"errors", "secret", "tailnet", "options", "process", "files"}
+SHARED_WORDS = {"errors", "secret", "tailnet", "options", "process", "running", "files"}
 # Of console a part may have the two functions that print nothing.
 SILENT_IN_CONSOLE = {"table", "visible"}
 # Each third-party library has one owner, which translates its exceptions too.

@@ -1,4 +1,4 @@
-"""Programs run within a deadline, are detached for good, told apart by their start, and ended without a stray hit."""
+"""Programs run within a deadline, are detached for good, and their secrets are in memory alone."""
 
 import os
 import signal
@@ -7,14 +7,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tasks import files, process
+from tasks import files, process, running
 from tasks.errors import TimedOut, Unavailable
-from tasks.process import Identity
+from tasks.running import Identity
 from tasks.secret import Secret
 from tests.conftest import ROOT
 from tests.waiting import until
@@ -36,7 +35,7 @@ def start(tmp_path: Path, script: str, **environment: str) -> process.Detached:
 
 def identity_of(child: "process.Detached | subprocess.Popen[bytes]") -> Identity:
     """Return who the child is."""
-    identity = process.identify(child.pid)
+    identity = running.identify(child.pid)
     assert identity is not None
     return identity
 
@@ -125,7 +124,7 @@ def test_a_deadline_ends_the_program_and_its_children(tmp_path: Path) -> None:
     assert str(caught.value) == "sh did not end within 0.3 s"
     assert time.monotonic() - started < 5
     grandchild = int((tmp_path / "pid").read_text())
-    until(lambda: process.identify(grandchild) is None, what="end of the grandchild")
+    until(lambda: running.identify(grandchild) is None, what="end of the grandchild")
 
 
 def test_an_interrupt_ends_the_program_too(tmp_path: Path) -> None:
@@ -142,7 +141,7 @@ def test_an_interrupt_ends_the_program_too(tmp_path: Path) -> None:
         asker.send_signal(signal.SIGINT)
         asker.communicate(timeout=30)
 
-    until(lambda: process.identify(pid) is None, what="end of the child")
+    until(lambda: running.identify(pid) is None, what="end of the child")
 
 
 def attached(tmp_path: Path, script: str) -> "subprocess.Popen[bytes]":
@@ -228,14 +227,14 @@ child.let_go()
     starter = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, check=True, timeout=30
     )
-    identity = process.identify(int(starter.stdout))
+    identity = running.identify(int(starter.stdout))
     assert identity is not None
     try:
         assert log_of(tmp_path) == "ready\n"
         assert os.getsid(identity.pid) == identity.pid
         assert starter.stderr == b""
     finally:
-        process.stop(identity, grace=GRACE)
+        running.stop(identity, grace=GRACE)
 
 
 def test_a_detached_program_inherits_no_descriptor(tmp_path: Path) -> None:
@@ -312,146 +311,3 @@ def test_a_program_that_cannot_be_detached_is_named(tmp_path: Path) -> None:
         process.detach([str(program)], environment={}, log=tmp_path / "log", folder=tmp_path)
 
     assert str(caught.value).startswith(f"cannot start {program}: Permission denied")
-
-
-def test_a_process_is_identified_by_pid_and_start() -> None:
-    """With its user, its program and its words."""
-    ours = process.identify(os.getpid())
-
-    assert ours is not None
-    assert (ours.pid, ours.uid, ours.argv[0]) == (os.getpid(), os.geteuid(), sys.orig_argv[0])
-    assert ours.program == Path("/proc/self/exe").readlink().name
-    assert ours == process.identify(os.getpid())
-
-
-def test_a_strange_name_is_identified_too(tmp_path: Path) -> None:
-    """Brackets, blanks and bytes that are no UTF-8."""
-    program = tmp_path / os.fsdecode(b"a) R 1 (\xff")
-    program.symlink_to("/bin/sleep")
-    with subprocess.Popen([program, "60"]) as child:
-        try:
-            # While the kernel sets up a new program its words are empty.
-            until(lambda: (who := process.identify(child.pid)) and who.argv, what="words")
-            identity = process.identify(child.pid)
-            assert identity is not None
-            assert (identity.parent, identity.argv) == (os.getpid(), (f"{tmp_path}/a) R 1 (\ufffd", "60"))
-        finally:
-            child.kill()
-
-
-def test_nobody_is_identified_where_nobody_is() -> None:
-    """A pid that cannot be."""
-    assert process.identify(2**22 + 1) is None
-
-
-def test_a_zombie_is_gone() -> None:
-    """It has ended, though nobody has waited for it yet."""
-    with subprocess.Popen(["/bin/true"]) as child:
-        until(lambda: process.identify(child.pid) is None, what="zombie")
-        assert Path(f"/proc/{child.pid}").exists()
-
-
-def test_own_processes_are_those_of_this_user(tmp_path: Path) -> None:
-    """Ours among them, no zombie, no stranger."""
-    with ended_at_last(start(tmp_path, "exec sleep 60")) as child:
-        found = list(process.own_processes())
-
-    assert {os.getpid(), child.pid} <= {identity.pid for identity in found}
-    assert {identity.uid for identity in found} == {os.geteuid()}
-
-
-def test_the_environment_of_a_process_can_be_seen(tmp_path: Path) -> None:
-    """As it was started; nothing for a process that is gone."""
-    with ended_at_last(start(tmp_path, "echo ready; exec sleep 60", MARK="here")) as child:
-        log_of(tmp_path)
-        identity = identity_of(child)
-        until(lambda: "MARK=here" in process.environment_of(identity), what="environment")
-
-    assert process.environment_of(identity) == ()
-
-
-def test_descendants_are_the_whole_family(tmp_path: Path) -> None:
-    """Parents first."""
-    with ended_at_last(start(tmp_path, "sh -c 'sleep 60 & echo ready; wait'; exit")) as child:
-        log_of(tmp_path)
-        family = process.descendants([identity_of(child)])
-        for member in reversed(family):
-            process.stop(member, grace=GRACE)
-
-    assert [member.pid for member in family[:1]] == [child.pid]
-    assert [member.parent for member in family[1:]] == [member.pid for member in family[:-1]]
-    assert family[-1].program.startswith(("sleep", "busybox"))
-
-
-def test_stop_ends_a_program_by_sigterm(tmp_path: Path) -> None:
-    """Which lets it put its things in order."""
-    with ended_at_last(
-        start(tmp_path, "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done")
-    ) as child:
-        log_of(tmp_path)
-        process.stop(identity_of(child), grace=GRACE)
-
-        assert log_of(tmp_path, "bye\n") == "ready\nbye\n"
-        assert process.identify(child.pid) is None
-
-
-def test_stop_kills_a_program_that_ignores_sigterm(tmp_path: Path) -> None:
-    """After the grace, not before."""
-    with ended_at_last(start(tmp_path, "trap '' TERM; echo ready; while :; do sleep 0.05; done")) as child:
-        log_of(tmp_path)
-        started = time.monotonic()
-        process.stop(identity_of(child), grace=0.3)
-
-        assert 0.3 <= time.monotonic() - started < GRACE
-        assert until(child.exit_status, what="end") == -signal.SIGKILL
-
-
-def test_stop_ends_a_stopped_program(tmp_path: Path) -> None:
-    """Which acts on SIGTERM only when it goes on; no kill is needed."""
-    with ended_at_last(start(tmp_path, "echo ready; exec sleep 60")) as child:
-        log_of(tmp_path)
-        identity = identity_of(child)
-        os.kill(child.pid, signal.SIGSTOP)
-        process.stop(identity, grace=GRACE)
-
-        assert until(child.exit_status, what="end") == -signal.SIGTERM
-
-
-def test_stop_of_a_zombie_or_of_nobody_is_done_at_once(tmp_path: Path) -> None:
-    """What is gone needs no signal."""
-    with ended_at_last(start(tmp_path, "echo ready; exec sleep 60")) as child:
-        log_of(tmp_path)
-        identity = identity_of(child)
-        os.kill(child.pid, signal.SIGKILL)
-        until(lambda: process.identify(child.pid) is None, what="zombie")
-        process.stop(identity, grace=60)
-    process.stop(identity, grace=60)
-
-
-def test_a_process_whose_first_thread_has_ended_is_still_there(tmp_path: Path) -> None:
-    """The kernel calls it a zombie, but its other threads hold its ports and files: it is gone when they are."""
-    script = (
-        "import ctypes, os, threading;"
-        " threading.Thread(target=lambda: (print('ready', flush=True), os.read(0, 1)))"
-        ".start(); ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[os.uname().machine], 0)"
-    )
-    argv = (sys.executable, "-c", script)
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"ready\n"
-        fields = Path(f"/proc/{child.pid}/stat")
-        until(lambda: ") Z " in fields.read_text(), what="end of the first thread")
-        identity = identity_of(child)
-        process.stop(identity, grace=GRACE)
-
-        assert child.wait(0) == -signal.SIGTERM
-
-
-def test_stop_never_hits_a_process_that_got_the_pid_later(tmp_path: Path) -> None:
-    """The start time is another, so it is not the one that was meant."""
-    with ended_at_last(start(tmp_path, "echo ready; exec sleep 60")) as child:
-        log_of(tmp_path)
-        meant = replace(identity_of(child), start_time=identity_of(child).start_time - 1)
-        process.stop(meant, grace=60)
-
-        assert child.exit_status() is None

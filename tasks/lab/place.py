@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tasks import files, process
+from tasks import files, process, running
 from tasks.errors import ConfigurationFailure, Unavailable
-from tasks.lab import run_folder_for_sshd
+from tasks.lab import fleet, run_folder_for_sshd
 from tasks.lab.headscale import DOMAIN, Headscale, PreauthKey, free_port
 from tasks.lab.hosts import LabHost, Machine, check_names, find_sshd, group_of, make_key, user_name
-from tasks.process import Identity
+from tasks.running import Identity
 from tasks.secret import Secret
 
 LOCK_DEADLINE = 120.0  # seconds; a lab with many hosts takes a while
@@ -75,7 +75,7 @@ class Lab:
     def running_hosts(self) -> tuple[str, ...]:
         """Return the names of the hosts whose daemon runs."""
         pattern = re.compile(rf"--socket={re.escape(str(self.runtime_folder))}/host-(.+)\.sock")
-        matches = (pattern.fullmatch(word) for identity in process.own_processes() for word in identity.argv)
+        matches = (pattern.fullmatch(word) for identity in running.own_processes() for word in identity.argv)
         return tuple(sorted(match[1] for match in matches if match))
 
     def start(self, names: Sequence[str], *, proxy_port: int, say: Callable[[str], None]) -> Secret | None:
@@ -93,13 +93,21 @@ class Lab:
                 files.private_folder(folder)
             return self._start(names, proxy_port, say)
 
+    def add_fleet(self, nodes: Sequence[str], count: int) -> tuple[str, ...]:
+        """Start `count` hosts more, each an sshd behind one of the running nodes, and return their names."""
+        hosts = tuple(fleet.members(nodes, count))
+        fleet.start(self._machine(), hosts)
+        known_hosts = self.state_folder / "known_hosts"
+        fleet.write(self._machine(), hosts, inventory_folder=self.inventory, known_hosts_file=known_hosts)
+        return tuple(host.name for host in hosts)
+
     def stop(self) -> bool:
         """End every process of the lab and remove its folders; return whether there was anything."""
         files.private_folder(self.runtime_folder.parent)
         with files.lock(self._lock, deadline=LOCK_DEADLINE):
             found = self.processes()
             for identity in found:
-                process.stop(identity, grace=STOP_GRACE)
+                running.stop(identity, grace=STOP_GRACE)
             run_folder_for_sshd.remove_if_ours(self.folder)
             there = bool(found) or self.state_folder.exists()
             for folder in (self.state_folder, self.runtime_folder):
@@ -108,9 +116,9 @@ class Lab:
 
     def processes(self) -> list[Identity]:
         """Return every process of the lab: its daemons, the suite's own node, and what was started through them."""
-        everybody = list(process.own_processes())
+        everybody = list(running.own_processes())
         roots = [identity for identity in everybody if self._is_daemon(identity) or self._is_marked(identity)]
-        return [identity for identity in process.descendants(roots) if identity.pid != os.getpid()]
+        return [identity for identity in running.descendants(roots) if identity.pid != os.getpid()]
 
     def make_key(self, kind: str) -> Secret:
         """Make an auth key: `good`, or `expired`, `used` or `revoked`."""
@@ -207,9 +215,9 @@ class Lab:
         try:
             host.log_in(address, made.key)
         finally:
-            for identity in process.own_processes():
+            for identity in running.own_processes():
                 if f"--socket={host.socket}" in identity.argv:
-                    process.stop(identity, grace=STOP_GRACE)
+                    running.stop(identity, grace=STOP_GRACE)
             shutil.rmtree(host.folder, ignore_errors=True)
 
     def _is_daemon(self, identity: Identity) -> bool:
@@ -218,7 +226,7 @@ class Lab:
         return f"{self.folder}/" in line or f"{self.runtime_folder}/" in line
 
     def _is_marked(self, identity: Identity) -> bool:
-        return f"{MARKER}={self.folder}" in process.environment_of(identity)
+        return f"{MARKER}={self.folder}" in running.environment_of(identity)
 
 
 def _inventory(hosts: Sequence[LabHost]) -> dict[str, object]:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks import files, process
+from tasks import files, process, running
 from tasks.errors import ConfigurationFailure, Failure, TimedOut, Unavailable
 from tasks.net import ports
 from tasks.net.localapi import LocalAPI
-from tasks.process import Identity
+from tasks.running import Identity
 from tasks.tailnet import TailnetStatus
 
 USERSPACE = "--tun=userspace-networking"
@@ -93,7 +93,7 @@ def probe(daemon: Daemon) -> TailnetStatus | None:
     Ready means: the LocalAPI answers, the proxy greets, and both are one process of ours started for this socket.
     """
     pid = daemon.api.server_pid()
-    if pid is None or not _is_ours(daemon, process.identify(pid)):
+    if pid is None or not _is_ours(daemon, running.identify(pid)):
         return None
     if not ports.is_served_by(daemon.proxy_host, daemon.proxy_port, pid):
         return None
@@ -117,7 +117,7 @@ def start(
         status = _await_settled(daemon)
         if status is not None and not status.store_error:
             return status
-        process.stop(identity, grace=STOP_GRACE)
+        running.stop(identity, grace=STOP_GRACE)
     _check_paths(daemon)
     _check_port(daemon)
     status = _spawn(daemon, program, deadline)
@@ -161,7 +161,7 @@ def stop(daemon: Daemon) -> bool:
     """End the daemon and remove its socket; return whether there was one. Twice is as good as once."""
     found = list(_processes(daemon))
     for identity in found:
-        process.stop(identity, grace=STOP_GRACE)
+        running.stop(identity, grace=STOP_GRACE)
     if _is_socket(daemon.socket):
         daemon.socket.unlink(missing_ok=True)
     return bool(found)
@@ -230,7 +230,7 @@ def _last_words(daemon: Daemon, written_before: int) -> str:
 
 def _processes(daemon: Daemon) -> list[Identity]:
     """Return our daemons for this socket, whatever their state; two can only be the leavings of a crash."""
-    return [identity for identity in process.own_processes() if _is_ours(daemon, identity)]
+    return [identity for identity in running.own_processes() if _is_ours(daemon, identity)]
 
 
 def _is_ours(daemon: Daemon, identity: Identity | None) -> bool:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks import process
+from tasks import process, running
 from tasks.errors import TimedOut, Unavailable
 from tasks.programs.pins import Pin
 
@@ -90,7 +90,7 @@ def _run(argv: tuple[str, ...], pin: Pin, log: Path, say: Callable[[str], None])
             if elapsed > LONGEST:
                 raise TimedOut(f"go did not build {pin} within {LONGEST:g} s")
     finally:
-        identity = process.identify(child.pid) if child.exit_status() is None else None
+        identity = running.identify(child.pid) if child.exit_status() is None else None
         if identity is not None:
-            process.stop(identity, grace=5.0)
+            running.stop(identity, grace=5.0)
     return status

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import files, process
+from tasks import files, process, running
 from tasks.errors import ConfigurationFailure, Failure, TimedOut, Unavailable
 from tasks.net.daemon import LOG_LIMIT, Daemon, log_tail, probe, start, stop
 from tasks.tailnet import TailnetStatus
@@ -55,8 +55,8 @@ def pid_of(daemon: Daemon) -> int:
     """Return the pid of the one daemon that serves; there is no other."""
     pid = daemon.api.server_pid()
     assert pid is not None
-    running = [each.pid for each in process.own_processes() if f"--socket={daemon.socket}" in each.argv]
-    assert running == [pid]
+    pids = [each.pid for each in running.own_processes() if f"--socket={daemon.socket}" in each.argv]
+    assert pids == [pid]
     return pid
 
 
@@ -304,7 +304,7 @@ def test_a_zombie_is_no_daemon(daemon: Daemon) -> None:
     )
     until(lambda: probe(daemon), what="readiness")
     child.kill()
-    until(lambda: process.identify(child.pid) is None, what="end of the daemon")
+    until(lambda: running.identify(child.pid) is None, what="end of the daemon")
 
     assert probe(daemon) is None
     assert not stop(daemon)
@@ -363,7 +363,7 @@ def test_a_daemon_that_never_becomes_ready_is_ended_at_the_deadline(
 
     assert isinstance(found, TimedOut)
     assert found.what == "tailscaled was not ready within 0.5 s"
-    assert process.identify(fakes.daemons()[0]["pid"]) is None
+    assert running.identify(fakes.daemons()[0]["pid"]) is None
     assert not daemon.socket.exists()
 
 
@@ -482,7 +482,7 @@ def test_ctrl_c_while_it_starts_ends_it(daemon: Daemon, fakes: Fakes) -> None:
     child.send_signal(signal.SIGINT)
     child.wait(10)
 
-    assert process.identify(fakes.daemons()[0]["pid"]) is None
+    assert running.identify(fakes.daemons()[0]["pid"]) is None
     with files.lock(daemon.lock, deadline=0.1):
         pass
 
