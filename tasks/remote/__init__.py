@@ -72,7 +72,7 @@ def trust(context: Context, host: str = "", replace: bool = False) -> None:
     if is_dry(context):
         console.step(f"would fetch the host key of {name} and keep it")
         return
-    way = _ways(load_settings()).to(name)
+    way = ways_of(load_settings()).to(name)
     verifier = way.verifier()
     shown = fetch_host_key(name, way.dial())
     console.say(f"{name} ({verifier.name}) shows {shown}")
@@ -84,7 +84,7 @@ def trust(context: Context, host: str = "", replace: bool = False) -> None:
 
 def run_on(settings: Settings, name: str, line: str) -> None:
     """Run a line in the host's shell and fail with its status; without a line, print the host's report."""
-    with _ways(settings).to(name).connect() as session:
+    with ways_of(settings).to(name).connect() as session:
         if line:
             _run(session, name, line)
         else:
@@ -96,7 +96,7 @@ def await_host(settings: Settings, host: str, seconds: float) -> None:
     from tasks.remote.dialling import await_ssh
 
     name = _host_name(host)
-    await_ssh(lambda: _ways(settings, quiet=True).to(name).dial(), seconds=seconds)
+    await_ssh(lambda: ways_of(settings, quiet=True).to(name).dial(), seconds=seconds)
 
 
 def inventory_of(settings: Settings) -> "tuple[Host, ...]":
@@ -111,7 +111,7 @@ def known_host_names(settings: Settings) -> set[str]:
     return _store(settings).names()
 
 
-def _ways(settings: Settings, *, quiet: bool = False) -> "Ways":
+def ways_of(settings: Settings, *, quiet: bool = False) -> "Ways":
     """Return the ways to every host; what they share is read here, once."""
     from tasks.remote import inventory
     from tasks.remote.dialling import Dialler
