@@ -34,8 +34,13 @@ def document(value: object) -> None:
 
 
 def hand_over(secret: Secret) -> None:
-    """Print a secret that a command exists to print: the only way for one to reach stdout."""
-    print(secret.reveal(), flush=True)  # noqa: T201
+    """Print a secret that a command exists to print: the only way for one to reach stdout.
+
+    In UTF-8 whatever the locale is, as it came in; a variable's bytes that are no UTF-8 leave as they were.
+    """
+    sys.stdout.flush()
+    sys.stdout.buffer.write(secret.reveal().encode(errors="surrogateescape") + b"\n")
+    sys.stdout.flush()
 
 
 @contextmanager

@@ -66,10 +66,12 @@ class Redactor:
 
 
 def _forms(value: str) -> set[str]:
-    encoded = base64.b64encode(value.encode()).decode()
-    urlsafe = base64.urlsafe_b64encode(value.encode()).decode()
+    # A variable that is no UTF-8 comes with lone surrogates (os.environ's escapes).
+    raw = value.encode(errors="surrogatepass")
+    encoded = base64.b64encode(raw).decode()
+    urlsafe = base64.urlsafe_b64encode(raw).decode()
     encodings = {encoded, encoded.rstrip("="), urlsafe, urlsafe.rstrip("=")}
-    urls = {quote(value), quote(value, safe=""), quote_plus(value)}
+    urls = {quote(raw), quote(raw, safe=""), quote_plus(raw)}
     quoted = {json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
     return {value, *encodings, *urls, *quoted}
 
