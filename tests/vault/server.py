@@ -120,7 +120,7 @@ class Server:
         with self.lock:
             return sorted(self.clear(item)["name"] for item in self.items.values() if not item["deletedDate"])
 
-    def put(self, name: str, password: str, **more: Any) -> Document:
+    def put(self, name: str, password: str, **more: Any) -> Document:  # noqa: ANN401 - JSON
         """Store an item as another client would: username, notes and `fields` (name to value) in `more`."""
         login = {"username": more.get("username"), "password": password, "totp": None, "uris": None}
         fields = [{"type": 0, "name": key, "value": value} for key, value in more.get("fields", {}).items()]
@@ -334,8 +334,16 @@ def _tokens(account: Account, *, with_refresh: bool) -> Document:
 def _jwt(account: Account) -> str:
     now = int(time.time())
     claims = {
-        **{"sub": account.id, "email": account.email, "name": "Someone", "email_verified": True, "premium": False},
-        **{"iat": now, "nbf": now, "exp": now + 7200, "client_id": "cli", "scope": ["api", "offline_access"]},
+        "sub": account.id,
+        "email": account.email,
+        "name": "Someone",
+        "email_verified": True,
+        "premium": False,
+        "iat": now,
+        "nbf": now,
+        "exp": now + 7200,
+        "client_id": "cli",
+        "scope": ["api", "offline_access"],
     }
     parts = ({"alg": "RS256", "typ": "JWT"}, claims)
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
@@ -344,8 +352,10 @@ def _jwt(account: Account) -> str:
 
 def _kdf(kdf: Kdf) -> Document:
     return {
-        **{"kdf": kdf.kind, "kdfIterations": kdf.iterations},
-        **{"kdfMemory": kdf.memory, "kdfParallelism": kdf.parallelism},
+        "kdf": kdf.kind,
+        "kdfIterations": kdf.iterations,
+        "kdfMemory": kdf.memory,
+        "kdfParallelism": kdf.parallelism,
     }
 
 
@@ -356,8 +366,10 @@ def _unlock(account: Account) -> Document:
         "MasterKeyEncryptedUserKey": account.keys.wrapped_user_key,
         "MasterKeyWrappedUserKey": account.keys.wrapped_user_key,
         "Kdf": {
-            **{"KdfType": kdf.kind, "Iterations": kdf.iterations},
-            **{"Memory": kdf.memory, "Parallelism": kdf.parallelism},
+            "KdfType": kdf.kind,
+            "Iterations": kdf.iterations,
+            "Memory": kdf.memory,
+            "Parallelism": kdf.parallelism,
         },
     }
 
@@ -374,12 +386,26 @@ def _account_keys(account: Account) -> Document:
 def _sync(state: Server) -> Document:
     account = state.account
     profile = {
-        **{"id": account.id, "email": account.email, "name": "Someone", "emailVerified": True, "premium": False},
-        **{"key": account.keys.wrapped_user_key, "privateKey": account.keys.wrapped_private_key},
-        **{"accountKeys": _account_keys(account), "securityStamp": "a stamp", "culture": "en-US"},
-        **{"twoFactorEnabled": account.two_step, "forcePasswordReset": False, "avatarColor": None},
-        **{"organizations": [], "providers": [], "providerOrganizations": [], "object": "profile"},
-        **{"usesKeyConnector": False, "masterPasswordHint": None, "creationDate": "2026-01-01T00:00:00.000Z"},
+        "id": account.id,
+        "email": account.email,
+        "name": "Someone",
+        "emailVerified": True,
+        "premium": False,
+        "key": account.keys.wrapped_user_key,
+        "privateKey": account.keys.wrapped_private_key,
+        "accountKeys": _account_keys(account),
+        "securityStamp": "a stamp",
+        "culture": "en-US",
+        "twoFactorEnabled": account.two_step,
+        "forcePasswordReset": False,
+        "avatarColor": None,
+        "organizations": [],
+        "providers": [],
+        "providerOrganizations": [],
+        "object": "profile",
+        "usesKeyConnector": False,
+        "masterPasswordHint": None,
+        "creationDate": "2026-01-01T00:00:00.000Z",
     }
     return {
         "object": "sync",
@@ -402,7 +428,7 @@ def _written(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _closed(key: bytes, value: Any) -> Any:
+def _closed(key: bytes, value: Any) -> Any:  # noqa: ANN401 - JSON
     match value:
         case str():
             return encrypt(key, value.encode())
@@ -413,7 +439,7 @@ def _closed(key: bytes, value: Any) -> Any:
     return value
 
 
-def _opened(key: bytes, value: Any) -> Any:
+def _opened(key: bytes, value: Any) -> Any:  # noqa: ANN401 - JSON
     match value:
         case str() if value.startswith("2."):
             return decrypt(key, value).decode() if value.count("|") == 2 else value
