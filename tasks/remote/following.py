@@ -3,18 +3,27 @@
 One thread and no polling: paramiko's reading thread rings when there is something to do.
 """
 
+import contextlib
+import shlex
 import signal
 import threading
 from dataclasses import dataclass
 
 from tasks.errors import Refused
 from tasks.remote.output import Sink
-from tasks.remote.transport import CHANNEL_SECONDS, FAREWELL_SECONDS, Channel, Transport, lost, words
+from tasks.remote.transport import BROKEN, FAREWELL_SECONDS, OPENSSH, Channel, Transport, lost, words
 
 # A silent link is asked after 12 s, again after 24 s, and given up after 36 s.
 SILENT_SECONDS = 12.0
 UNANSWERED = 2
+REPLY_SECONDS = 3.0
 CHUNK = 4 * 1024 * 1024  # all that can be waiting is read at once: reading a part would move the rest in memory
+# Ends the process groups of this connection's other commands: the processes that have our own parent, which is sshd's
+# process for this connection alone. Tailscale SSH ends its commands by itself.
+END_SIBLINGS = "exec /bin/sh -c " + shlex.quote(
+    'for p in $(ps -A -o pid= -o ppid= | while read -r p q; do [ "$q" = "$PPID" ] && [ "$p" != $$ ] && echo "$p"; done)'
+    '; do kill -TERM "-$p"; done'
+)
 
 
 @dataclass(frozen=True)
@@ -38,19 +47,28 @@ class Follower:
         """Run the command with nothing on its stdin; whatever ends us (Ctrl-C) ends the command too."""
         try:
             self.transport.request(self.channel, "exec", command, reply=True)
-            # Our next packet carries the acknowledgement that sshd's Nagle algorithm waits for. paramiko's own
-            # exec_command waits for the reply without end.
-            self.channel.event.wait(CHANNEL_SECONDS)
+            # Our next packet carries the acknowledgement that sshd's Nagle algorithm waits for. Not without end, as
+            # paramiko's own exec_command waits: on a dead link the watch below must get its turn.
+            self.channel.event.wait(min(REPLY_SECONDS, self.silence))
             self.channel.shutdown_write()
             self._follow(out, err)
             return self._ended()
         except BaseException:
-            if self.transport.is_active() and not self.channel.closed:
-                self.transport.request(self.channel, "signal", "TERM", reply=False)
-                self.channel.status_event.wait(FAREWELL_SECONDS)
+            self._end_remotely()
             raise
         finally:
             self.channel.close()
+
+    def _end_remotely(self) -> None:
+        if not self.transport.is_active() or self.channel.closed:
+            return
+        self.transport.request(self.channel, "signal", "TERM", reply=False)
+        if self.transport.remote_version.startswith(OPENSSH):
+            # For root sshd refuses that ("session signalling requires privilege separation", session.c).
+            with contextlib.suppress(*BROKEN):
+                helper = self.transport.open_session(timeout=FAREWELL_SECONDS)
+                self.transport.request(helper, "exec", END_SIBLINGS, reply=False)
+        self.channel.status_event.wait(FAREWELL_SECONDS)
 
     def _follow(self, out: Sink, err: Sink) -> None:
         bell = _Bell()

@@ -15,7 +15,6 @@ LOGIN_SECONDS = 30.0
 # Tailscale SSH in check mode shows a link and waits until a person has followed it.
 CHECK_SECONDS = 600.0
 TAILSCALE = "SSH-2.0-Tailscale"
-OPENSSH = "SSH-2.0-OpenSSH"
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Attempts:
         """
         transport.auth_timeout = CHECK_SECONDS if transport.remote_version.startswith(TAILSCALE) else LOGIN_SECONDS
         # OpenSSH lets nobody in without a key, and saying so costs it 10 ms and us a round trip.
-        keys_first = transport.remote_version.startswith(OPENSSH)
+        keys_first = transport.remote_version.startswith(ssh.OPENSSH)
         if not keys_first and self._try_none(transport):
             return
         if "publickey" in self._methods and self._try_keys(transport):

@@ -25,6 +25,7 @@ FAREWELL_SECONDS = 1.0
 LARGEST_PACKET = 256 * 1024
 FASTEST_CIPHER = "aes128-gcm@openssh.com"
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
+OPENSSH = "SSH-2.0-OpenSSH"
 KEEPALIVE = "keepalive@openssh.com"
 BROKEN = (SSHException, EOFError, OSError)
 """Everything that paramiko raises when a connection does not come about or breaks."""
@@ -120,6 +121,10 @@ class Transport(paramiko.Transport):
             # paramiko has but one class for "no", "timeout" and "hung up" (auth_handler.py, wait_for_response).
             if "timeout" in str(refused).lower():
                 raise TimeoutError("the server does not answer the login") from None
+            return Answer(False)
+        except BROKEN:
+            if self.is_active():
+                raise
             return Answer(False)
         return Answer(not further, further)
 

@@ -138,10 +138,11 @@ class SSHServer(paramiko.ServerInterface):
     port: int = 0
     logins: int = 0
     signals: list[str] = field(default_factory=list)
-    input_ended: threading.Event = field(default_factory=threading.Event)
+    before_login: Callable[[], None] = lambda: None
 
     def check_auth_none(self, username: str) -> int:
         """Let in without anything, if that is the method."""
+        self.before_login()
         return self._logged_in(self.methods == "none")
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:

@@ -32,7 +32,9 @@ def test_every_node_keeps_its_place_and_its_text(file: Path) -> None:
     assert isinstance(root, Mapping)
     key, value = root.entries["a"]
     assert (key.text, value) == ("a", Scalar("022", True, "", document.Place(file, 1, 4)))
-    assert root.entries["b"][1] == Sequence([Scalar("x", False, "", document.Place(file, 3, 5))], (file, 3, 3))
+    assert root.entries["b"][1] == Sequence(
+        [Scalar("x", False, "", document.Place(file, 3, 5))], document.Place(file, 3, 3)
+    )
 
 
 @pytest.mark.parametrize(

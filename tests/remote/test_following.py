@@ -1,0 +1,150 @@
+"""One command to its end: every byte, its own status, and never an end that did not happen."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import paramiko
+import pytest
+
+from tasks.errors import Refused, Unavailable
+from tests.remote.conftest import Heard, Reached, discard
+from tests.remote.servers import Script, SSHServer, dies_of, hangs, says
+from tests.waiting import until
+
+Serve = Callable[..., SSHServer]
+Reach = Callable[[int], Reached]
+
+
+def run(reach: Reach, serve: Serve, heard: Heard, script: Script) -> tuple[int, str]:
+    """Run a command that does this, and return how it ended."""
+    with reach(serve({"it": script}).port).connect() as session:
+        ended = session.run("it", heard.out, heard.err)
+    return ended.exit_status, ended.signal
+
+
+def test_both_outputs_arrive_byte_for_byte(reach: Reach, serve: Serve, heard: Heard) -> None:
+    """Invalid UTF-8, NUL, every byte there is."""
+    data = bytes(range(256))
+
+    assert run(reach, serve, heard, says(data, data[::-1], 3)) == (3, "")
+    assert (heard.stdout, heard.stderr) == (data, data[::-1])
+
+
+def test_twenty_megabytes_are_equal(reach: Reach, serve: Serve, heard: Heard) -> None:
+    """Through windows and packets, in order."""
+    data = os.urandom(1024 * 1024) * 20
+
+    assert run(reach, serve, heard, says(data)) == (0, "")
+    assert heard.stdout == data
+
+
+@pytest.mark.parametrize("status", [0, 1, 7, 255])
+def test_the_status_is_the_commands_own(reach: Reach, serve: Serve, heard: Heard, status: int) -> None:
+    """All of them."""
+    assert run(reach, serve, heard, says(status=status)) == (status, "")
+
+
+@pytest.mark.parametrize(("name", "status"), [("KILL", 137), ("TERM", 143), ("SEGV", 139), ("ODD@host", 128)])
+def test_a_command_that_a_signal_kills_is_told(
+    reach: Reach, serve: Serve, heard: Heard, name: str, status: int
+) -> None:
+    """128 + n, as a shell says it; not a lost connection."""
+    assert run(reach, serve, heard, dies_of(name)) == (status, name)
+
+
+def test_the_command_sees_the_end_of_its_input(reach: Reach, serve: Serve, heard: Heard) -> None:
+    """`cat` does not hang."""
+
+    def cat(channel: paramiko.Channel) -> None:
+        channel.sendall(b"input: " + channel.recv(100))
+        channel.send_exit_status(0)
+
+    assert run(reach, serve, heard, cat) == (0, "")
+    assert heard.stdout == b"input: "
+
+
+def test_output_arrives_while_the_command_runs(reach: Reach, serve: Serve) -> None:
+    """The second line is written only when the first has arrived."""
+    arrived = threading.Event()
+
+    def talk(channel: paramiko.Channel) -> None:
+        channel.sendall(b"one\n")
+        channel.send_exit_status(0 if arrived.wait(5) else 1)
+
+    with reach(serve({"it": talk}).port).connect() as session:
+        assert session.run("it", lambda _: arrived.set(), discard).exit_status == 0
+
+
+def lost(reach: Reach, serve: Serve, act: Callable[[Reached], None], silence: float = 12.0) -> str:
+    """Run a command that hangs, act when it has started, and return how it is lost."""
+    started = threading.Event()
+    reached = reach(serve({"it": hangs(started)}).port)
+
+    def wait_and_act() -> None:
+        started.wait(10)
+        act(reached)
+
+    actor = threading.Thread(target=wait_and_act)
+    actor.start()
+    with reached.connect(silence=silence) as session, pytest.raises(Unavailable) as caught:
+        session.run("it", discard, discard)
+    actor.join()
+    return str(caught.value)
+
+
+def test_a_connection_cut_in_the_middle_has_an_unknown_outcome(reach: Reach, serve: Serve) -> None:
+    """Never "exit -1"."""
+    assert lost(reach, serve, lambda reached: reached.proxy.cut()) == (
+        "connection to web lost, outcome unknown: the connection was closed"
+    )
+
+
+def test_a_dead_link_is_noticed_though_nothing_breaks(reach: Reach, serve: Serve) -> None:
+    """Three silences: asked twice, given up."""
+    started = time.monotonic()
+
+    assert lost(reach, serve, lambda reached: reached.proxy.freeze(), silence=0.3) == (
+        "connection to web lost, outcome unknown: it has been silent for 1 s"
+    )
+    assert time.monotonic() - started < 5
+
+
+def test_a_healthy_command_may_be_silent(reach: Reach, serve: Serve, heard: Heard) -> None:
+    """Longer than three silences, because the server answers."""
+
+    def ponder(channel: paramiko.Channel) -> None:
+        channel.status_event.wait(1.0)
+        channel.send_exit_status(5)
+
+    with reach(serve({"it": ponder}).port).connect(silence=0.1) as session:
+        assert session.run("it", heard.out, heard.err).exit_status == 5
+
+
+def test_a_command_that_ends_without_a_status_has_an_unknown_outcome(reach: Reach, serve: Serve, heard: Heard) -> None:
+    """The server closed the channel and said nothing."""
+
+    def vanish(channel: paramiko.Channel) -> None:
+        channel.recv(1)  # the end of the input, which we send when the command was taken
+
+    with pytest.raises(Unavailable, match=r"outcome unknown: the server ended the command without a status$"):
+        run(reach, serve, heard, vanish)
+
+
+def test_a_server_that_runs_no_commands_is_told(reach: Reach, serve: Serve, heard: Heard) -> None:
+    """A git or sftp account."""
+    with reach(serve().port).connect() as session, pytest.raises(Refused, match=r"^web refuses to run commands$"):
+        session.run("it", heard.out, heard.err)
+
+
+def test_whatever_ends_us_ends_the_remote_command(reach: Reach, serve: Serve) -> None:
+    """Ctrl-C, a reader who has gone: the host gets SIGTERM."""
+    server = serve({"it": hangs(threading.Event())})
+
+    def interrupt(_: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with reach(server.port).connect() as session, pytest.raises(KeyboardInterrupt):
+        session.run("it", interrupt, discard)
+    until(lambda: server.signals == ["TERM"], what="signal at the host")
