@@ -1,0 +1,349 @@
+"""The vault's commands by the real `inv`: what they print and where, what they ask, and that no secret leaks."""
+
+import base64
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import pexpect
+import pytest
+from pyrage import x25519
+
+from tasks.secret import Secret
+from tasks.vault.age import AgeStore
+from tasks.vault.saving import save_password
+from tasks.vault.store import Field, Item
+from tests.conftest import INV, ROOT, Home, Inv
+
+KEY = "Tailscale auth key"
+# Its URL and base64 forms differ from itself.
+CANARY = "canary/Zq7 +é&9w=sw0rdf1sh"
+PROMPT = f"new password of '{KEY}' (hidden): "
+HOW = "\n  next: type it at a terminal, or give it on stdin: `inv vault.set NAME < FILE`\n"
+
+
+@pytest.fixture
+def vault(home: Home) -> AgeStore:
+    """Give the vault that the commands use in this test's home."""
+    return AgeStore(home.state / "platform-manager" / "default")
+
+
+def forms(value: str) -> set[bytes]:
+    """Return what a leak of the value would look like: in clear, base64, URL form."""
+    raw = value.encode()
+    encoded = {base64.b64encode(raw), base64.urlsafe_b64encode(raw)}
+    return {raw, *encoded, *(text.encode() for text in (quote(value), quote(value, safe=""), quote_plus(value)))}
+
+
+def leaks(value: str, content: bytes) -> bool:
+    """Whether any form of the value is in there."""
+    return any(form in content for form in forms(value))
+
+
+def files_with(value: str, folder: Path) -> list[Path]:
+    """Return the files below the folder that hold any form of the value."""
+    return [path for path in folder.rglob("*") if path.is_file() and leaks(value, path.read_bytes())]
+
+
+@contextmanager
+def watched_processes() -> Iterator[set[bytes]]:
+    """Collect the argv and the environment of every process, again and again until the block ends."""
+    seen: set[bytes] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.002):
+            for process in Path("/proc").iterdir():
+                if process.name.isdecimal() and int(process.name) != os.getpid():
+                    for name in ("cmdline", "environ"):
+                        try:
+                            seen.add((process / name).read_bytes())
+                        except OSError:
+                            continue  # it is gone, or somebody else's
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
+
+
+@contextmanager
+def at_terminal(*words: str) -> Iterator["pexpect.spawn[str]"]:
+    """Run `inv WORDS…` at a terminal of its own."""
+    child = pexpect.spawn(str(INV), list(words), cwd=str(ROOT), timeout=30, env=dict(os.environ), encoding="utf-8")
+    try:
+        yield child
+    finally:
+        child.close(force=True)
+
+
+def test_a_fresh_machine_has_no_vault_and_asking_makes_none(inv: Inv, vault: AgeStore) -> None:
+    assert inv("vault.status").stdout == (
+        f"age vault: not made yet; the first `inv vault.set NAME` makes it at {vault.path}\n"
+    )
+    ended = inv("vault.list")
+    assert (ended.stdout, ended.stderr) == ("", "the vault is empty; `inv vault.set NAME` fills it\n")
+    assert inv("vault.list", "--json").stdout == "[]\n"
+    assert not vault.folder.exists()
+
+
+def test_set_reads_stdin_and_get_prints_it_back(inv: Inv, vault: AgeStore) -> None:
+    """A name with blanks is one word; one newline at the end of stdin is the pipe's, not the value's."""
+    made = inv("vault.set", KEY, stdin=f"{CANARY}\n")
+    ref = vault.list()[0]
+
+    assert (made.exit_status, made.stderr) == (0, "")
+    assert made.stdout == f"the item '{KEY}' of the age vault is new (revision {ref.revision})\n"
+    assert inv("vault.get", KEY).stdout == f"{CANARY}\n"
+    assert inv("vault.get", ref.id).stdout == f"{CANARY}\n"
+
+
+def test_set_keeps_the_rest_and_says_that_the_old_value_is_kept(inv: Inv, vault: AgeStore) -> None:
+    vault.put(Item(KEY, Secret("old"), Secret("me"), Secret("a\nb"), (Field("pin", Secret("42")),)), expect=None)
+    ended = inv("vault.set", KEY, stdin="new")
+    item = vault.get(KEY)
+
+    assert ended.stdout == (
+        f"the item '{KEY}' of the age vault was replaced (revision {item.revision}); "
+        "the old value is in its history (1 kept)\n"
+    )
+    assert (item.password, item.username, item.notes) == (Secret("new"), Secret("me"), Secret("a\nb"))
+    assert inv("vault.get", KEY, "--field=username").stdout == "me\n"
+    assert inv("vault.get", KEY, "--field=notes").stdout == "a\nb\n"
+    assert inv("vault.get", KEY, "--field=pin").stdout == "42\n"
+
+
+@pytest.mark.parametrize("value", ["a\nb\n\n", " \t'\"$HOME ", "é🔑", "x" * 65536, "tskey-auth-abc123"])
+def test_a_value_comes_back_as_it_went_in(inv: Inv, value: str) -> None:
+    """To the byte; what looks like a key is not masked where it is asked for."""
+    inv("vault.set", "item", stdin=f"{value}\n")
+
+    assert inv("vault.get", "item").stdout == f"{value}\n"
+
+
+def test_a_value_comes_out_in_a_locale_that_lacks_its_letters(inv: Inv, vault: AgeStore) -> None:
+    save_password(vault, "item", Secret("é🔑"))
+    narrow = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    assert inv("vault.get", "item", environment=narrow).stdout == "é🔑\n"
+
+
+def test_a_hidden_prompt_asks_at_a_terminal_and_nothing_leaks(vault: AgeStore, home: Home) -> None:
+    """Not on the screen, in no argv and no environment, in no file; in clear, base64 or URL form."""
+    save_password(vault, KEY, Secret(f"old {CANARY}"))
+    with watched_processes() as seen, at_terminal("vault.set", KEY) as child:
+        child.expect_exact(PROMPT)
+        child.sendline(CANARY)
+        child.expect_exact("was replaced")
+        child.expect(pexpect.EOF)
+        shown = (child.before or "").encode() + b"".join(seen)
+        child.close()
+
+    assert child.exitstatus == 0
+    assert vault.get(KEY).password == Secret(CANARY)
+    assert any(b"vault.set" in words for words in seen)
+    assert not leaks(CANARY, shown)
+    assert files_with(CANARY, home.folder) == []
+
+
+def test_the_whole_session_at_a_terminal_shows_the_prompt_alone(vault: AgeStore) -> None:
+    with at_terminal("vault.set", KEY) as child:
+        child.expect_exact(PROMPT)
+        child.sendline(CANARY)
+        child.expect(pexpect.EOF)
+        shown = child.before
+
+    assert shown == f"\r\nthe item '{KEY}' of the age vault is new (revision {vault.list()[0].revision})\r\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "status", "words"),
+    [
+        ("\r", 64, f"error: the value is empty{HOW}"),
+        ("\x04", 64, f"error: no value was typed{HOW}"),
+        ("\x03", 130, "interrupted\n"),
+        ("x" * 4095 + "\r", 64, "error: a terminal cuts a line at 4095 bytes\n  next: give it on stdin\n"),
+    ],
+    ids=["enter", "ctrl-d", "ctrl-c", "too long"],
+)
+def test_what_is_no_value_at_the_prompt_ends_in_words(vault: AgeStore, typed: str, status: int, words: str) -> None:
+    """And the vault is not made."""
+    with at_terminal("vault.set", KEY) as child:
+        child.expect_exact(PROMPT)
+        child.send(typed)
+        child.expect(pexpect.EOF)
+        shown = (child.before or "").replace("\r\n", "\n")
+        child.close()
+
+    assert (child.exitstatus, shown.removeprefix("^C").strip("\n")) == (status, words.strip("\n"))
+    assert not vault.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", f"error: the value is empty{HOW}"),
+        (b"\n", f"error: the value is empty{HOW}"),
+        (b"a\0b", "error: the value holds a NUL, which no environment and no argument can carry\n"),
+        (b"\xff", "error: the value on stdin is not UTF-8 text\n"),
+        (b"x" * 1_000_001, "error: the value on stdin is longer than 1000000 bytes\n"),
+    ],
+    ids=["nothing", "newline", "nul", "latin-1", "too long"],
+)
+def test_what_is_no_value_on_stdin_is_refused(inv: Inv, vault: AgeStore, content: bytes, words: str) -> None:
+    ended = inv("vault.set", KEY, stdin=content.decode(errors="surrogateescape"))
+
+    assert (ended.exit_status, ended.stdout, ended.stderr) == (64, "", words)
+    assert not vault.folder.exists()
+
+
+def test_a_closed_stdin_is_refused_at_once(vault: AgeStore) -> None:
+    argv = ["/bin/sh", "-c", '"$0" vault.set item <&-', str(INV)]
+    ended = subprocess.run(argv, cwd=ROOT, capture_output=True, check=False, text=True, timeout=30)
+
+    assert ended.stderr == f"error: there is nobody to ask for the value, and it is not on stdin{HOW}"
+    assert (ended.returncode, vault.folder.exists()) == (64, False)
+
+
+def test_nobody_is_asked_in_ci(vault: AgeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal or not: it must not wait for somebody who is not there."""
+    monkeypatch.setenv("CI", "true")
+    with at_terminal("vault.set", KEY) as child:
+        child.expect_exact("error: there is nobody to ask for the value, and it is not on stdin")
+        child.expect(pexpect.EOF)
+        child.close()
+
+    assert (child.exitstatus, vault.folder.exists()) == (64, False)
+
+
+def test_dry_asks_nothing_and_writes_nothing(inv: Inv, vault: AgeStore) -> None:
+    ended = inv("--dry", "vault.set", KEY, stdin=CANARY)
+
+    assert (ended.exit_status, ended.stdout) == (0, "")
+    assert ended.stderr == f"would set the password of '{KEY}' in the age vault\n"
+    assert not vault.folder.exists()
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "a\x1b[31m"])
+def test_a_name_is_printable(inv: Inv, vault: AgeStore, name: str) -> None:
+    ended = inv("vault.set", name, stdin="x")
+
+    assert (ended.exit_status, ended.stderr) == (64, f"error: name: expected printable characters, got {name!r}\n")
+    assert not vault.folder.exists()
+
+
+def test_a_missing_item_is_told_with_those_that_exist(inv: Inv, vault: AgeStore) -> None:
+    save_password(vault, KEY, Secret("x"))
+    ended = inv("vault.get", "tailscale")
+
+    assert (ended.exit_status, ended.stdout) == (69, "")
+    assert ended.stderr == (
+        f"error: the age vault has no item 'tailscale': it has '{KEY}'\n  next: `inv vault.list` shows all names\n"
+    )
+
+
+def test_a_missing_field_is_told_with_those_that_exist(inv: Inv, vault: AgeStore) -> None:
+    vault.put(Item("item", Secret("x"), notes=Secret("y"), fields=(Field("pin", Secret("1")),)), expect=None)
+    ended = inv("vault.get", "item", "--field=username")
+
+    assert (ended.exit_status, ended.stdout) == (69, "")
+    assert ended.stderr == "error: the item 'item' has no username: it has pin, password, notes\n"
+
+
+def test_the_list_shows_names_and_dates(inv: Inv, vault: AgeStore) -> None:
+    save_password(vault, KEY, Secret(CANARY))
+    save_password(vault, "db", Secret(CANARY))
+    key, db = vault.list()
+    as_json = inv("vault.list", "--json").stdout
+
+    assert inv("vault.list").stdout.splitlines() == [
+        "NAME                CHANGED",
+        f"{KEY}  {key.revision}",
+        f"db                  {db.revision}",
+    ]
+    assert json.loads(as_json) == [{"name": ref.name, "id": ref.id, "revision": ref.revision} for ref in (key, db)]
+
+
+def test_the_status_counts(inv: Inv, vault: AgeStore) -> None:
+    save_password(vault, KEY, Secret("x"))
+
+    assert inv("vault.status").stdout == f"age vault: open, 1 item in {vault.path}\n"
+    assert json.loads(inv("vault.status", "--json").stdout) == {
+        "vault": "age",
+        "state": "open",
+        "where": str(vault.path),
+        "items": 1,
+        "writable": True,
+    }
+
+
+def test_a_vault_that_cannot_be_opened_is_a_failure(inv: Inv, vault: AgeStore) -> None:
+    """In JSON too."""
+    save_password(vault, KEY, Secret("x"))
+    vault.identity_path.unlink()
+    ended = inv("vault.status", "--json")
+
+    assert ended.exit_status == 78
+    assert json.loads(ended.stdout)["cause"] == "identity-lost"
+
+
+def test_the_export_goes_to_stdout_and_the_warning_to_stderr(inv: Inv, vault: AgeStore) -> None:
+    """So that it can be piped into `bw import bitwardenjson /dev/stdin`."""
+    save_password(vault, KEY, Secret(CANARY))
+    ended = inv("vault.export")
+
+    assert [item["login"]["password"] for item in json.loads(ended.stdout)["items"]] == [CANARY]
+    assert ended.stderr == "this is every secret of the vault in clear: do not leave it in a file\n"
+
+
+def test_the_environment_is_a_vault_that_cannot_be_written(inv: Inv) -> None:
+    """Bytes that are no UTF-8 come out as they are."""
+    environment = {"VAULT": "environment", "VAULT_TAILSCALE_AUTH_KEY": "caf\udce9-key"}
+
+    assert inv("vault.get", KEY, environment=environment).stdout == "caf\udce9-key\n"
+    assert inv("vault.list", environment=environment).stdout == "NAME                CHANGED\nTAILSCALE_AUTH_KEY  -\n"
+    assert inv("vault.status", environment=environment).stdout == (
+        "environment vault: open, 1 item in the variables VAULT_…\n"
+    )
+    ended = inv("vault.set", KEY, stdin="x", environment=environment)
+    assert (ended.exit_status, ended.stderr) == (
+        78,
+        f"error: cannot write '{KEY}': the environment vault is read-only\n"
+        "  next: set VAULT_TAILSCALE_AUTH_KEY where this is started from, or choose VAULT=age\n",
+    )
+
+
+def test_an_unknown_vault_is_refused_with_the_known_ones(inv: Inv) -> None:
+    ended = inv("vault.status", environment={"VAULT": "bitwrden"})
+
+    assert (ended.exit_status, ended.stdout) == (78, "")
+    assert ended.stderr.startswith("error: VAULT: expected age or ")
+
+
+def test_an_identity_comes_from_the_variable_or_a_file(inv: Inv, vault: AgeStore, home: Home) -> None:
+    """`VAULT_IDENTITY=AGE-SECRET-KEY-1…` or `VAULT_IDENTITY=file:PATH`."""
+    identity = str(x25519.Identity.generate())
+    (home.home / "identity").write_text(f"# mine\n{identity}\n")
+    inv("vault.set", KEY, stdin="one", environment={"VAULT_IDENTITY": identity})
+
+    assert inv("vault.get", KEY, environment={"VAULT_IDENTITY": "file:~/identity"}).stdout == "one\n"
+    assert not vault.identity_path.exists()
+    ended = inv("vault.get", KEY, environment={"VAULT_IDENTITY": "file:/nowhere"})
+    assert (ended.exit_status, ended.stderr) == (
+        78,
+        "error: cannot read the age identity file /nowhere: No such file or directory\n",
+    )
+
+
+def test_each_tailnet_has_its_own_vault(inv: Inv) -> None:
+    inv("vault.set", KEY, stdin="one", environment={"TAILNET": "one"})
+
+    assert inv("vault.list", "--json", environment={"TAILNET": "two"}).stdout == "[]\n"
