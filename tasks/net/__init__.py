@@ -1,13 +1,14 @@
 """The network of this place: up, down, status, wait, logs, env."""
 
 import os
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks import console, files, options
+from tasks import console, files, options, process
 from tasks.command import Context, command, is_dry, load_settings
 from tasks.errors import Unavailable, UsageFailure
 from tasks.secret import Secret
@@ -127,6 +128,22 @@ def env(_context: Context, shell: str = "sh", unset: bool = False) -> None:
             console.say(f"set -e {name};" if shell == "fish" else f"unset {name};")
         else:
             console.say(f"set -gx {name} '{value}';" if shell == "fish" else f"export {name}='{value}';")
+
+
+@command(name="exec", words=True)
+def exec_(context: Context) -> None:
+    """Become another program whose traffic goes through the proxy: `net.exec -- git clone web1:repo`."""
+    from tasks import tools
+
+    words = options.words()
+    if not words:
+        raise UsageFailure("expected a program after `--`", next_step="inv net.exec -- curl http://web1/")
+    settings = load_settings()
+    if is_dry(context):
+        console.step(f"would run {shlex.join(words)} with {', '.join(PROXY_VARIABLES)}")
+        return
+    environment = {**os.environ, **proxy_environment(settings), **tools.ssh_environment(settings)}
+    process.become(*words, environment=environment)
 
 
 def proxy_environment(settings: Settings) -> dict[str, str]:
@@ -268,7 +285,7 @@ def _save_to_vault(settings: Settings, key: Secret) -> str:
 
 def _summary(settings: Settings, status: "TailnetStatus") -> str:
     node: Peer | None = status.self_peer
-    name = node.name if node else "unknown"
+    name = console.visible(node.name) if node else "unknown"
     address = node.addresses[0] if node and node.addresses else "no address"
-    where = status.tailnet or settings.tailnet
+    where = console.visible(status.tailnet) or settings.tailnet
     return f"{name} ({address}) in {where}, proxy {settings.proxy_host}:{settings.proxy_port}"

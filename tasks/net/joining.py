@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tasks.console import visible
 from tasks.errors import (
     Busy,
     ConfigurationFailure,
@@ -148,7 +149,7 @@ def _not_up(status: TailnetStatus, outcome: Attempt) -> Failure:
     cause = status.login_error or "; ".join(status.health) or outcome.text or f"the daemon stays in {status.state}"
     return Unavailable(
         "the login did not come through",
-        why=cause,
+        why=visible(cause),
         next_step="`inv net.logs` shows what the daemon tried; `inv doctor` looks for the cause",
     )
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from tasks.errors import TimedOut, Unavailable
 from tasks.net.netmap import decode_dns, decode_status
-from tasks.tailnet import TailnetStatus
+from tasks.tailnet import NOT_ROUTED, TailnetStatus
 
 # tailscaled answers only this name, so that no web page can reach it by DNS rebinding.
 HOST = "local-tailscaled.sock"
@@ -57,7 +57,9 @@ class LocalAPI:
         """
         headers = {"Connection": "upgrade", "Upgrade": "ts-dial", "Dial-Host": host, "Dial-Port": str(port)}
         status, body = self._request("POST", "/localapi/v0/dial", headers)
-        return "" if status in {OK, SWITCHING_PROTOCOLS} else body.decode(errors="replace").strip()
+        if status == OK:
+            return NOT_ROUTED
+        return "" if status == SWITCHING_PROTOCOLS else body.decode(errors="replace").strip()
 
     def disconnect_control(self) -> None:
         """Make the daemon stop talking to the control server, which ends its retries of a refused key.

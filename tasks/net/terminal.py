@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pexpect
 
 from tasks import process
+from tasks.console import visible
 from tasks.errors import Unavailable
 from tasks.net.login import Event, State, following, is_end, recognise
 from tasks.secret import REDACTOR, Secret
@@ -114,7 +115,8 @@ class _Reading:
                 self._happen(Event.DEADLINE, "")
                 continue
             self._wait(left)
-        return Attempt(self._state, REDACTOR.clean(self._text or " / ".join(self._printed[-LAST_WORDS:])))
+        words = self._text or " / ".join(self._printed[-LAST_WORDS:])
+        return Attempt(self._state, visible(REDACTOR.clean(words)))
 
     def _wait(self, seconds: float) -> None:
         watched = [self._child.child_fd]
@@ -153,7 +155,7 @@ class _Reading:
             self._happen(Event.NOBODY_TO_SIGN_IN, "the control server asks for a new login")
         else:
             self._happen(sign.event, sign.text)
-            self._watch.on_url(self._state, sign.text)
+            self._watch.on_url(self._state, visible(sign.text))
 
     def _ended(self) -> None:
         if is_end(self._state):

@@ -125,7 +125,7 @@ def answer_with(record: tuple[int, bytes]) -> bytes:
     ("answer", "words"),
     [
         pytest.param((101, b""), "", id="the dial works"),
-        pytest.param((200, b""), "", id="not a tailnet route"),
+        pytest.param((200, b""), "not a route of the tailnet", id="not a tailnet route"),
         pytest.param(
             (502, b"dial failure: connection was refused\n"), "dial failure: connection was refused", id="502"
         ),
