@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+NOT_ROUTED = "not a route of the tailnet"
+"""The reason for a dial that would not fail, but leave by this machine's own network (localapi.go, Dial-Self)."""
+
 
 @dataclass(frozen=True)
 class Peer:

@@ -82,6 +82,34 @@ def trust(context: Context, host: str = "", replace: bool = False) -> None:
     console.say(f"kept in {verifier.store.file}" if changed else "it was trusted already")
 
 
+@command(
+    name="ssh-config",
+    options_help={"install": "as a marked section of ~/.ssh/config", "undo": "take that section out again"},
+)
+def ssh_config(context: Context, install: bool = False, undo: bool = False) -> None:
+    """Write the file for `ssh -F` by which ssh, scp, rsync, git and editors reach our hosts; print where it is."""
+    from tasks import tools
+
+    change = tools.ssh_configuration_change(load_settings(), install=install, undo=undo)
+    if is_dry(context):
+        console.say(change.difference or f"{change.path} would not change")
+    else:
+        change.write()
+        console.say(str(change.path))
+
+
+@command(options_help={"host": "a host of the inventory, or a machine of the tailnet"})
+def shell(context: Context, host: str = "") -> None:
+    """Become an interactive ssh on a host."""
+    from tasks import tools
+
+    name = _host_name(host)
+    if is_dry(context):
+        console.step(f"would become ssh on {name}")
+        return
+    tools.become_ssh(load_settings(), name)
+
+
 def run_on(settings: Settings, name: str, line: str) -> None:
     """Run a line in the host's shell and fail with its status; without a line, print the host's report."""
     with ways_of(settings).to(name).connect() as session:
@@ -112,9 +140,12 @@ def known_host_names(settings: Settings) -> set[str]:
 
 
 def ways_of(settings: Settings, *, quiet: bool = False) -> "Ways":
-    """Return the ways to every host; what they share is read here, once."""
+    """Return the ways to every host; what they share is read here, once.
+
+    `quiet` is for who tries again by himself: nothing is said, and no dial is waited out.
+    """
     from tasks.remote import inventory
-    from tasks.remote.dialling import Dialler
+    from tasks.remote.dialling import PATIENCE, Dialler
     from tasks.remote.proxy import Proxy
     from tasks.remote.ways import Ways
 
@@ -122,6 +153,7 @@ def ways_of(settings: Settings, *, quiet: bool = False) -> "Ways":
     status = _status(settings, api)
     known = inventory.with_tailnet(inventory.load(settings.inventory), status)
     say = (lambda _: None) if quiet else console.step
+    proxy = Proxy(settings.proxy_host, settings.proxy_port)
     for file in known.unread:
         say(f"{file} is encrypted; its variables are not known here")
     return Ways(
@@ -129,7 +161,7 @@ def ways_of(settings: Settings, *, quiet: bool = False) -> "Ways":
         status=status,
         resolve=api.resolve,
         store=_store(settings),
-        dialler=Dialler(Proxy(settings.proxy_host, settings.proxy_port), api.status, api.dial_error, say),
+        dialler=Dialler(proxy, api.status, api.dial_error, say, patience=0.0 if quiet else PATIENCE),
         user=getpass.getuser(),
         keys_folder=Path.home() / ".ssh",
         ask=console.ask_yes if console.may_ask() else None,
@@ -219,7 +251,7 @@ def _as_record(host: "Host") -> dict[str, object]:
         "port": host.port,
         "user": host.user or None,
         "online": host.peer.online if host.peer else None,
-        "system": host.peer.system if host.peer else None,
+        "system": (host.peer.system or None) if host.peer else None,
         "not_applied": list(host.not_applied),
         "problem": host.problem or None,
     }

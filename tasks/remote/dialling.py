@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tasks.errors import Failure, TimedOut, Unavailable
 from tasks.remote.destination import Destination
 from tasks.remote.proxy import GeneralFailure, Proxy
-from tasks.tailnet import Peer, TailnetStatus
+from tasks.tailnet import NOT_ROUTED, Peer, TailnetStatus
 
 PATIENCE = 20.0  # seconds: a first contact through a relay was seen to need as many (tailscale#9802)
 # A shorter failure has a reason that the daemon can name; at five seconds nothing had answered.
@@ -40,6 +40,8 @@ class Dialler:
 
     def connect(self, destination: Destination) -> socket.socket:
         """Return a socket to the destination, or raise the failure that says why there is none."""
+        if destination.routed:
+            self._check_route(destination)
         started = time.monotonic()
         tries = 0
         while True:
@@ -57,6 +59,19 @@ class Dialler:
                 self.say(
                     f"{destination.name} is online but does not answer yet; trying for up to {self.patience:.0f} s"
                 )
+
+    def _check_route(self, destination: Destination) -> None:
+        """Refuse an announced route that this node does not accept: the proxy would dial by this machine's network."""
+        try:
+            words = self.dial_error(destination.address, destination.port)
+        except TimedOut:
+            return  # it was tried by the tailnet, which is all that was asked
+        if words == NOT_ROUTED:
+            raise Unavailable(
+                f"{destination.name} is behind {destination.peer.name}, whose routes this node does not accept",
+                why=words,
+                next_step="set TS_EXTRA_ARGS=--accept-routes, then `inv net.down net.up`",
+            )
 
     def _cause(self, destination: Destination, failed: GeneralFailure) -> Failure | None:
         """Return why the dial failed; None when the daemon could connect just now."""

@@ -12,7 +12,7 @@ from tasks.errors import Failure, TimedOut, Unavailable
 from tasks.remote.destination import Destination
 from tasks.remote.dialling import Dialler, await_ssh
 from tasks.remote.proxy import Proxy
-from tasks.tailnet import Peer
+from tasks.tailnet import NOT_ROUTED, Peer
 from tests.remote import servers
 from tests.remote.conftest import WEB, tailnet
 
@@ -97,6 +97,26 @@ def test_a_router_that_is_offline_is_named(world: World) -> None:
     behind = dataclasses.replace(DESTINATION, name="10.0.0.1", routed=True)
 
     assert world.failure(behind).what == "web, which routes to 10.0.0.1, is offline"
+
+
+def test_a_route_that_is_announced_but_not_accepted_is_not_dialled(world: World) -> None:
+    """tailscaled would connect by this machine's own network; nothing reaches the proxy."""
+    behind = dataclasses.replace(DESTINATION, name="10.0.0.1", routed=True)
+    world.words = NOT_ROUTED
+
+    assert str(world.failure(behind)) == (
+        "10.0.0.1 is behind web, whose routes this node does not accept: not a route of the tailnet\n"
+        "  next: set TS_EXTRA_ARGS=--accept-routes, then `inv net.down net.up`"
+    )
+    assert world.proxy.asked == []
+
+
+def test_a_route_that_the_daemon_tries_is_dialled(world: World) -> None:
+    """Whether its own try succeeds, fails or takes too long."""
+    with socket.create_server(("127.0.0.1", 0)) as target:
+        world.proxy.routes["web.tail.test:22"] = target.getsockname()[1]
+        for world.hangs in (False, True):
+            world.dialler().connect(dataclasses.replace(DESTINATION, routed=True)).close()
 
 
 @pytest.mark.parametrize(
