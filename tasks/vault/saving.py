@@ -45,19 +45,21 @@ def save_password(store: Store, name: str, password: Secret) -> Saved:
 
     Nothing is written if the vault holds the value already. Conflict is raised when others wrote at every try.
     """
-    for tried in range(TRIES):
-        item = _find(store, name)
-        if item.revision and item.password == password:
-            return Saved(Ref(item.id, item.name, item.revision), Outcome.UNCHANGED, store.name, len(item.history))
+    for _ in range(TRIES - 1):
         try:
-            ref = store.put(replace(item, password=password), expect=item.revision or None)
+            return _replace(store, _find(store, name), password)
         except Conflict:
-            if tried == TRIES - 1:
-                raise
             time.sleep(random.uniform(0, LONGEST_PAUSE))
-            continue
-        return _saved(store, item, ref)
-    raise AssertionError("the last try returned or raised")
+    return _replace(store, _find(store, name), password)
+
+
+def _replace(store: Store, item: Item, password: Secret) -> Saved:
+    if item.id and item.password == password:
+        return Saved(Ref(item.id, item.name, item.revision), Outcome.UNCHANGED, store.name, len(item.history))
+    ref = store.put(replace(item, password=password), expect=item.revision or None)
+    outcome = Outcome.REPLACED if item.id else Outcome.CREATED
+    kept = min(HISTORY_KEPT, len(item.history) + bool(item.password))
+    return Saved(ref, outcome, store.name, kept)
 
 
 def _find(store: Store, name: str) -> Item:
@@ -65,9 +67,3 @@ def _find(store: Store, name: str) -> Item:
         return store.get(name)
     except NoSuchItem:
         return Item(name)
-
-
-def _saved(store: Store, before: Item, ref: Ref) -> Saved:
-    outcome = Outcome.REPLACED if before.revision else Outcome.CREATED
-    kept = min(HISTORY_KEPT, len(before.history) + bool(before.password))
-    return Saved(ref, outcome, store.name, kept)

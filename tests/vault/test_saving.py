@@ -134,6 +134,7 @@ def test_a_vault_that_cannot_write_says_so() -> None:
 
     with pytest.raises(ConfigurationFailure, match="read-only"):
         save_password(store, "key", Secret("two"))
+    assert save_password(store, "key", Secret("one")).outcome is Outcome.UNCHANGED
 
 
 def test_a_renamed_item_keeps_its_history(vault: AgeStore) -> None:
