@@ -8,7 +8,7 @@ from enum import StrEnum
 from tasks.secret import Secret
 from tasks.vault.store import HISTORY_KEPT, Conflict, Item, NoSuchItem, Ref, Store
 
-TRIES = 30  # twenty writers at once on one item need about ten
+TRIES = 30  # twenty writers at once on one item needed 7 at most, in ten rounds
 LONGEST_PAUSE = 0.05  # seconds between two tries, so that writers do not stay in step
 
 
