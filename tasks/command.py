@@ -71,6 +71,7 @@ def _guarded(body: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(body)
     def run(context: Context, *args: object, **options_given: object) -> None:
+        _reopen_closed()
         try:
             options.check_words(TAKERS_OF_WORDS)
             _refuse_flags_as_values(positional, options_given)
@@ -80,6 +81,13 @@ def _guarded(body: Callable[..., None]) -> Callable[..., None]:
             _end(error, as_json=bool(options_given.get("json")))
 
     return run
+
+
+def _reopen_closed() -> None:
+    """Stand /dev/null in for a stdin, stdout or stderr that is closed: no file of ours shall get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _refuse_flags_as_values(positional: set[str], given: dict[str, object]) -> None:
