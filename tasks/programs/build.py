@@ -31,8 +31,11 @@ GO_VARIABLES = (
 OURS = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "", "GO111MODULE": "on", "GOWORK": "off"}
 
 
-def build(pin: Pin, folder: Path, say: Callable[[str], None]) -> None:
-    """Put the program's executables into the folder, built with the Go that is on PATH; else `Unavailable`."""
+def build(pin: Pin, folder: Path, say: Callable[[str], None], *, pace: float = SECONDS_BETWEEN_LINES) -> None:
+    """Put the program's executables into the folder, built with the Go that is on PATH; else `Unavailable`.
+
+    `pace` is the seconds between two lines that say that it still works.
+    """
     found = shutil.which("go")
     if found is None:
         raise Unavailable("there is no go on PATH")
@@ -41,7 +44,8 @@ def build(pin: Pin, folder: Path, say: Callable[[str], None]) -> None:
     version = _check_version(go, pin)
     say(f"building {pin} with Go {version} (some minutes)")
     log = folder / "go.log"
-    status = _run(go_argv(go, pin, folder), pin, log, say)
+    child = process.detach(go_argv(go, pin, folder), environment=_environment(), log=log, folder=pin.recipe)
+    status = _see_through(child, pin, say, pace)
     if status != 0:
         lines = log.read_text(errors="replace").splitlines()[-LINES_OF_COMPLAINT:]
         raise Unavailable(f"go could not build {pin}", why="\n    ".join(["it said", *lines]))
@@ -79,12 +83,11 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
-def _run(argv: tuple[str, ...], pin: Pin, log: Path, say: Callable[[str], None]) -> int:
-    """Run go to its end, saying every few seconds that it still works; end it when we are ended."""
+def _see_through(child: process.Detached, pin: Pin, say: Callable[[str], None], pace: float) -> int:
+    """Wait for go, saying now and then that it still works; end it when we are ended."""
     started = time.monotonic()
-    child = process.detach(argv, environment=_environment(), log=log, folder=pin.recipe)
     try:
-        while (status := child.wait(SECONDS_BETWEEN_LINES)) is None:
+        while (status := child.wait(pace)) is None:
             elapsed = time.monotonic() - started
             say(f"  still building {pin.name}, {elapsed:.0f} s")
             if elapsed > LONGEST:

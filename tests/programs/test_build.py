@@ -75,6 +75,23 @@ def test_executables_are_built_in_the_recipes_folder(
     assert said == ["building alpha 1.2.3 with Go 1.27 (some minutes)"]
 
 
+def test_long_build_says_that_it_still_works(
+    home: Home, recipe: Path, folder: Path, bin_folder: Path, said: list[str]
+) -> None:
+    gate = home.home / "gate"
+    put_program(bin_folder, "go", FAKE_GO.replace("env >", f"until [ -e {gate} ]; do sleep 0.01; done; env >") % "1.27")
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("  still"):
+            gate.touch()
+
+    build(pin("http://127.0.0.1/", b"", recipe=recipe), folder, say, pace=0.05)
+
+    assert said[1] == "  still building alpha, 0 s"
+    assert (folder / "alpha").exists()
+
+
 def test_without_go_it_is_unavailable(recipe: Path, folder: Path, bin_folder: Path, said: list[str]) -> None:
     assert bin_folder.exists()
 
