@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from tasks.errors import Failure, TimedOut, Unavailable
 from tasks.running import wait_exit
@@ -18,6 +19,7 @@ from tasks.secret import Secret
 
 # What any program of ours may see of our environment; whatever else it needs is named where it is started.
 PLAIN_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CHILD_LOCALE = {"LC_ALL": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1"}
 
 
@@ -114,6 +116,17 @@ def attach(*argv: str, environment: Mapping[str, str], folder: Path | None = Non
     return status if status >= 0 else 128 - status
 
 
+def become(*argv: str, environment: Mapping[str, str]) -> NoReturn:
+    """Become another program: its signals, terminal and exit status are its own, and nothing of ours is left."""
+    # Python ignores these two; a program takes over what is ignored, and `… | head` would not end it.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvpe(argv[0], argv, dict(environment))
+    except OSError as error:
+        raise Unavailable(f"cannot start {argv[0]}", why=os.strerror(error.errno or 0)) from None
+
+
 def measure(
     argv: Sequence[str], *, environment: Mapping[str, str], deadline: float, folder: Path | None = None
 ) -> Measured:
@@ -177,6 +190,36 @@ def detach(argv: Sequence[str], *, environment: Mapping[str, str], log: Path, fo
     return Detached(child)
 
 
+def accompany(argv: Sequence[str], *, environment: Mapping[str, str], listening: int, complaints: int) -> "Detached":
+    """Start a program that lives no longer than we do: the kernel kills it when we end, however that happens.
+
+    It inherits the descriptor `listening`; what it says goes to the descriptor `complaints`. Ctrl-C does not reach it.
+    """
+    import ctypes
+
+    libc, us = ctypes.CDLL(None, use_errno=True), os.getpid()
+
+    def end_with_us() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != us:  # we ended before the kernel knew
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        child = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=complaints,
+            stderr=complaints,
+            env=dict(environment),
+            pass_fds=(listening,),
+            start_new_session=True,
+            preexec_fn=end_with_us,  # noqa: PLW1509 - two system calls; whoever starts this runs no second thread
+        )
+    except OSError as error:
+        raise cannot_start(argv[0], error) from None
+    return Detached(child)
+
+
 @contextmanager
 def _default_signals() -> Iterator[None]:
     """Let a child start with the default SIGHUP and SIGINT, though `nohup` or a shell's `&` had us ignore them."""
@@ -208,6 +251,11 @@ class Detached:
         except subprocess.TimeoutExpired:
             return None
         return status if status >= 0 else 128 - status
+
+    def kill(self) -> None:
+        """End it at once, and reap it."""
+        self._child.kill()
+        self._child.wait()
 
     def let_go(self) -> None:
         """Leave it to itself: it is up, and whoever adopts it will reap it. Keeps Popen from warning about that."""

@@ -21,7 +21,9 @@ from tests.conftest import ROOT, Inv
 TASKS = ROOT / "tasks"
 TESTS = ROOT / "tests"
 # The files at the top of tasks/ that hold commands; every other file there is a shared word.
-ROOT_COMMANDS = {"benchmark", "demo", "development", "doctor"}
+ROOT_COMMANDS = {"benchmark", "demo", "development", "doctor", "tools"}
+# Files that other programs start by themselves: thin layers too.
+PROGRAMS = {"remote/ssh_proxy.py"}
 # What parts may use; command, settings and console are for thin layers only.
 SHARED_WORDS = {"errors", "secret", "tailnet", "options", "process", "running", "files"}
 # Of console a part may have the two functions that print nothing.
@@ -52,7 +54,8 @@ MOCK = re.compile(r"\bmock\b|\bpatch\(|\bpatch\.|\.setattr\(")
 REGISTRIES = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("proxy", "golang", "org"))]
 
 SOURCES = sorted(TASKS.rglob("*.py"))
-PARTS = [path for path in SOURCES if path.parent != TASKS and path.name != "__init__.py"]
+NOT_PARTS = {TASKS / name for name in PROGRAMS}
+PARTS = [path for path in SOURCES if path.parent != TASKS and path.name != "__init__.py" and path not in NOT_PARTS]
 WORDS = [path for path in SOURCES if path.parent == TASKS and path.stem not in {*ROOT_COMMANDS, "__init__"}]
 
 

@@ -1,0 +1,152 @@
+"""Owns what OpenSSH is told of our hosts: the text of its configuration, the published host keys, the marked section.
+
+The same rules as the suite's own connections: a peer is dialled by its MagicDNS name, keys that the tailnet publishes
+are all that counts for it, everything else is held against the project's known_hosts, and nothing is trusted by itself.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.errors import ConfigurationFailure
+from tasks.remote import hostkeys, names
+from tasks.remote.inventory import SSH_PORT, Host
+from tasks.tailnet import Peer
+
+# Inside quotes OpenSSH expands % and $, and a quote would end them.
+QUOTABLE = re.compile(r'[^"\\$\x00-\x1f\x7f]+')
+
+
+@dataclass(frozen=True)
+class Place:
+    """What all hosts share: the words of the ProxyCommand (host and port follow), the files, the tailnet's names."""
+
+    tailnet: str
+    suffix: str
+    proxy_command: tuple[str, ...]
+    known_hosts: Path
+    published: Path
+
+
+def configuration(hosts: Sequence[Host], place: Place) -> str:
+    """Return a whole file for `ssh -F`, in which every destination goes to our ProxyCommand, known or not."""
+    lines = ["# Written by `inv remote.ssh-config`, anew each time."]
+    return _text([*lines, *_hosts(hosts, place), "Host *", *_common(place)])
+
+
+def section(hosts: Sequence[Host], place: Place) -> str:
+    """Return the lines for the head of ~/.ssh/config, which say something about our hosts alone."""
+    patterns = [pattern for host, own in _patterns(hosts) for pattern in own]
+    patterns += [f"*.{place.suffix}"] if place.suffix else []
+    begin, end = _marks(place.tailnet)
+    lines = [begin, *_hosts(hosts, place), f"Host {' '.join(patterns)}", *_common(place)]
+    # What follows in the file was about every host before, and stays so.
+    return _text([*lines, "Match all", end])
+
+
+def with_section(text: str, added: str, tailnet: str) -> str:
+    """Return the configuration with that section at its head, because OpenSSH takes the first value that it finds."""
+    return added + without_section(text, tailnet)
+
+
+def without_section(text: str, tailnet: str) -> str:
+    """Return the configuration as it was before the section."""
+    begin, end = _marks(tailnet)
+    head, found, rest = text.partition(begin + "\n")
+    if not found:
+        return text
+    _, ended, tail = rest.partition(end + "\n")
+    if not ended:
+        raise ConfigurationFailure("our section in the ssh configuration has lost its last line", why=f"expected {end}")
+    return head + tail
+
+
+def published_keys(peers: Iterable[Peer], own: str) -> str:
+    """Return a known_hosts of the keys that the tailnet publishes, and of those that our own revokes."""
+    lines = [
+        f"{peer.dns_name} {key.kind} {key.blob}"
+        for peer in peers
+        for key in map(hostkeys.parse_key, peer.host_keys)
+        if key
+    ]
+    revoked = [line for line in hostkeys.parse(own) if line.marker == hostkeys.REVOKED]
+    lines += [f"{line.marker} {line.who} {line.key.kind} {line.key.blob}" for line in revoked]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def left_out(hosts: Iterable[Host]) -> dict[str, str]:
+    """Return the hosts that the configuration says nothing about, and why."""
+    problems = {host.name: host.problem or _unspeakable(host.name) for host in hosts}
+    return {name: problem for name, problem in problems.items() if problem}
+
+
+def _unspeakable(name: str) -> str:
+    try:
+        names.host_name(name)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _hosts(hosts: Sequence[Host], place: Place) -> Iterator[str]:
+    for host, patterns in _patterns(hosts):
+        yield f"Host {' '.join(patterns)}"
+        yield f"    HostName {_dialled(host)}"
+        if host.port != SSH_PORT:
+            yield f"    Port {host.port}"
+        if host.user:
+            yield f"    User {host.user}"
+        if host.identity:
+            yield f"    IdentityFile {_quoted(host.identity)}"
+            yield "    IdentitiesOnly yes"
+        if host.peer and host.peer.host_keys and host.port == SSH_PORT:
+            yield f"    UserKnownHostsFile {_quoted(place.published)}"
+
+
+def _patterns(hosts: Sequence[Host]) -> Iterator[tuple[Host, list[str]]]:
+    """Yield each host with all its names; two hosts of the inventory may be one machine, whose names the first has."""
+    unusable = left_out(hosts)
+    usable = [host for host in hosts if host.name not in unusable]
+    taken = {host.name for host in usable}
+    for host in usable:
+        peer = (host.peer.dns_name, host.peer.name, *host.peer.addresses) if host.peer else ()
+        more = [name for name in dict.fromkeys((host.address, *peer)) if name and name not in taken]
+        taken.update(more)
+        yield host, [host.name, *more]
+
+
+def _dialled(host: Host) -> str:
+    return (host.peer.dns_name if host.peer else "") or host.address
+
+
+def _common(place: Place) -> Iterator[str]:
+    words = " ".join(shlex.quote(word).replace("%", "%%") for word in place.proxy_command)
+    yield f"    ProxyCommand {words} '%h' %p"
+    yield "    ProxyUseFdpass yes"
+    yield f"    UserKnownHostsFile {_quoted(place.known_hosts)}"
+    yield "    GlobalKnownHostsFile /dev/null"
+    yield "    StrictHostKeyChecking yes"
+    yield "    UpdateHostKeys no"
+    # An address may be another machine's tomorrow.
+    yield "    CheckHostIP no"
+    # Not post-quantum, as the WireGuard tunnel around it is not either; saves 65 ms of CPU per connection.
+    yield "    KexAlgorithms ^curve25519-sha256"
+    yield "    Ciphers ^aes128-gcm@openssh.com"
+    yield "    ServerAliveInterval 15"
+
+
+def _quoted(path: Path) -> str:
+    text = str(path)
+    if QUOTABLE.fullmatch(text) is None:
+        raise ConfigurationFailure(f"the ssh configuration cannot hold the path {names.shown(text)}")
+    return f'"{text.replace("%", "%%")}"'
+
+
+def _marks(tailnet: str) -> tuple[str, str]:
+    return f"# >>> platform-manager, tailnet {tailnet}", f"# <<< platform-manager, tailnet {tailnet}"
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,123 @@
+"""The text of the ssh configuration, the published keys, the marked section."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import ConfigurationFailure
+from tasks.remote import openssh
+from tasks.remote.inventory import Host
+from tasks.tailnet import Peer
+
+ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBhx1bPzsKDBbJXyFSmHVPMMNkHkYrSFTgR8KqQS9iq1"
+PLACE = openssh.Place("lab", "tail.test", ("/py", "-I", "/a b%c"), Path("/s/known_hosts"), Path("/s/published"))
+WEB = Peer("web", "web.tail.test", ("100.64.0.1",), online=True)
+COMMON = """\
+    ProxyCommand /py -I '/a b%%c' '%h' %p
+    ProxyUseFdpass yes
+    UserKnownHostsFile "/s/known_hosts"
+    GlobalKnownHostsFile /dev/null
+    StrictHostKeyChecking yes
+    UpdateHostKeys no
+    CheckHostIP no
+    KexAlgorithms ^curve25519-sha256
+    Ciphers ^aes128-gcm@openssh.com
+    ServerAliveInterval 15
+"""
+
+
+def test_a_host_goes_by_all_its_names_and_is_dialled_by_the_one_that_its_key_is_kept_under() -> None:
+    host = Host("shop", "web", 2222, "deploy", Path("/k/my key"), peer=WEB)
+
+    assert (
+        openssh.configuration([host], PLACE)
+        == """\
+# Written by `inv remote.ssh-config`, anew each time.
+Host shop web web.tail.test 100.64.0.1
+    HostName web.tail.test
+    Port 2222
+    User deploy
+    IdentityFile "/k/my key"
+    IdentitiesOnly yes
+Host *
+"""
+        + COMMON
+    )
+
+
+def test_a_host_with_published_keys_is_held_against_those_alone() -> None:
+    """Elsewhere than on the port that they are for, the project's own count."""
+    peer = replace(WEB, host_keys=(ED25519,))
+    own = '    UserKnownHostsFile "/s/published"\n'
+
+    assert own in openssh.configuration([Host("web", "web", peer=peer)], PLACE)
+    assert own not in openssh.configuration([Host("web", "web", 23, peer=peer)], PLACE)
+    assert own not in openssh.configuration([Host("web", "web", peer=WEB)], PLACE)
+
+
+def test_of_two_hosts_that_are_one_machine_the_first_has_its_names() -> None:
+    text = openssh.configuration([Host("shop", "web", peer=WEB), Host("web", "web", port=23, peer=WEB)], PLACE)
+
+    assert [line for line in text.splitlines() if line.startswith("Host ")] == [
+        "Host shop web.tail.test 100.64.0.1",
+        "Host web",
+        "Host *",
+    ]
+
+
+def test_a_section_speaks_of_our_hosts_alone_and_what_follows_is_about_every_host_again() -> None:
+    section = openssh.section([Host("web", "web", peer=WEB)], PLACE)
+
+    assert section == (
+        "# >>> platform-manager, tailnet lab\nHost web web.tail.test 100.64.0.1\n    HostName web.tail.test\n"
+        f"Host web web.tail.test 100.64.0.1 *.tail.test\n{COMMON}Match all\n# <<< platform-manager, tailnet lab\n"
+    )
+
+
+def test_a_section_is_put_in_once_and_taken_out_without_a_trace() -> None:
+    users = "ForwardAgent no\n\nHost other\n  User me"
+    section = openssh.section([Host("web", "web", peer=WEB)], PLACE)
+    once = openssh.with_section(users, section, "lab")
+    with_another = openssh.with_section(
+        once, "# >>> platform-manager, tailnet b\n# <<< platform-manager, tailnet b\n", "b"
+    )
+
+    assert once == section + users
+    assert openssh.with_section(with_another, section, "lab").count("tailnet lab") == 2
+    assert openssh.without_section(openssh.without_section(with_another, "lab"), "b") == users
+    assert openssh.without_section(users, "lab") == users
+
+
+def test_half_a_section_is_left_to_its_owner() -> None:
+    with pytest.raises(ConfigurationFailure) as failure:
+        openssh.without_section("# >>> platform-manager, tailnet lab\nHost x\n", "lab")
+
+    assert str(failure.value) == (
+        "our section in the ssh configuration has lost its last line: expected # <<< platform-manager, tailnet lab"
+    )
+
+
+def test_hosts_that_cannot_be_spoken_of_are_named_and_left_out() -> None:
+    hosts = [Host("a * b", "web"), Host("odd", "odd", problem="only Ansible can read it"), Host("web", "web")]
+    text = openssh.configuration(hosts, PLACE)
+
+    assert openssh.left_out(hosts) == {
+        "a * b": "expected a host name or an address, got 'a * b'",
+        "odd": "only Ansible can read it",
+    }
+    assert [line for line in text.splitlines() if line.startswith("Host ")] == ["Host web", "Host *"]
+
+
+@pytest.mark.parametrize("path", ['/a"b', "/a${HOME}", "/a\\b", "/a\nb"])
+def test_a_path_that_would_say_something_else_there_is_refused(path: str) -> None:
+    with pytest.raises(ConfigurationFailure):
+        openssh.configuration([Host("web", "web", identity=Path(path))], PLACE)
+
+
+def test_published_keys_come_with_what_our_own_known_hosts_revokes() -> None:
+    peers = [replace(WEB, host_keys=(ED25519, "nonsense")), Peer("db", "db.tail.test", (), online=True)]
+
+    assert openssh.published_keys(peers, f"web.tail.test {ED25519}\n@revoked * {ED25519} old\n") == (
+        f"web.tail.test {ED25519}\n@revoked * {ED25519}\n"
+    )

@@ -1,0 +1,117 @@
+"""Other people's tools on our network: the ssh configuration in its two places, the environment, real programs."""
+
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks import settings, tools
+from tests.conftest import Home, Inv
+from tests.remote import servers
+
+USERS = "ForwardAgent no\nHost other\n    User me\n"
+
+
+@pytest.fixture(autouse=True)
+def daemon(home: Home) -> Iterator[servers.Daemon]:
+    """Run a daemon that knows the machine `web`."""
+    known = servers.Daemon(peers={"k1": servers.peer("web", "100.64.0.1")})
+    with servers.local_api(settings.load().runtime_folder / "tailscaled.sock", known):
+        yield known
+
+
+@pytest.fixture
+def users(home: Home) -> Path:
+    """Return the user's own ssh configuration, which is a link, as dotfiles are."""
+    path = home.home / "dotfiles"
+    path.write_text(USERS)
+    path.chmod(0o644)
+    (home.home / ".ssh").mkdir(mode=0o700)
+    (home.home / ".ssh" / "config").symlink_to(path)
+    return path
+
+
+def test_the_own_file_is_written_and_named(inv: Inv, home: Home) -> None:
+    written = inv("remote.ssh-config")
+    path = home.state / "platform-manager" / "default" / "ssh_config"
+
+    assert (written.exit_status, written.stdout) == (0, f"{path}\n")
+    assert "HostName web.tail.test" in path.read_text()
+
+
+def test_a_section_comes_and_goes_and_leaves_the_users_file_as_it_was(inv: Inv, users: Path) -> None:
+    installed = inv("remote.ssh-config", "--install")
+    once = users.read_text()
+    again = inv("remote.ssh-config", "--install")
+    twice = users.read_text()
+    undone = inv("remote.ssh-config", "--undo")
+
+    assert {ended.stdout for ended in (installed, again, undone)} == {f"{users}\n"}
+    assert (once, once.endswith(USERS)) == (twice, True)
+    assert "HostName web.tail.test" in once
+    assert (users.read_text(), stat.S_IMODE(users.stat().st_mode)) == (USERS, 0o644)
+
+
+def test_a_file_that_held_nothing_else_goes_with_the_section(inv: Inv, home: Home) -> None:
+    assert inv("remote.ssh-config", "--install", "remote.ssh-config", "--undo").exit_status == 0
+    assert list((home.home / ".ssh").iterdir()) == []
+
+
+def test_dry_shows_the_difference_and_writes_nothing(inv: Inv, users: Path, home: Home) -> None:
+    shown = inv("--dry", "remote.ssh-config", "--install")
+
+    assert shown.stdout.startswith(f"--- {users}\n+++ {users}\n@@ -1,3 ")
+    assert users.read_text() == USERS
+    assert inv("--dry", "remote.ssh-config", "--undo").stdout == f"{users} would not change\n"
+    assert list(home.state.rglob("*")) == []
+
+
+def test_git_rsync_and_ansible_get_an_ssh_with_our_configuration(home: Home) -> None:
+    environment = tools.ssh_environment(settings.load())
+    words = ["-F", str(home.state / "platform-manager" / "default" / "ssh_config")]
+
+    assert {name: shlex.split(value) for name, value in environment.items()} == {
+        "GIT_SSH_COMMAND": ["ssh", *words],
+        "RSYNC_RSH": ["ssh", *words],
+        "ANSIBLE_SSH_COMMON_ARGS": words,
+    }
+
+
+def test_exec_becomes_the_program(inv: Inv) -> None:
+    """With the proxy in its environment, its own exit status and signals, and SIGPIPE as programs expect it."""
+    shown = inv("net.exec", "--", "sh", "-c", 'echo $ALL_PROXY $0 "$1"; exit 3', "a b", "$x")
+    ignored = inv("net.exec", "--", "grep", "SigIgn", "/proc/self/status")
+
+    assert (shown.exit_status, shown.stdout) == (3, "socks5h://127.0.0.1:1055 a b $x\n")
+    assert ignored.stdout == "SigIgn:\t0000000000000000\n"
+    assert inv("net.exec", "--", "sh", "-c", "kill -KILL $$").exit_status == 128 + 9
+
+
+def test_exec_without_a_program_or_with_one_that_is_not_there(inv: Inv) -> None:
+    missing = inv("net.exec", "--", "no-such-program")
+
+    assert (missing.exit_status, missing.stderr) == (
+        69,
+        "error: cannot start no-such-program: No such file or directory\n",
+    )
+    assert inv("net.exec").exit_status == 64
+    assert inv("--dry", "net.exec", "--", "touch", "a b").stderr == (
+        "would run touch 'a b' with ALL_PROXY, HTTP_PROXY, HTTPS_PROXY, NO_PROXY\n"
+    )
+
+
+def test_a_shell_is_a_real_ssh(inv: Inv, home: Home) -> None:
+    """A fake one says what it was given."""
+    fake = home.folder / "bin" / "ssh"
+    fake.parent.mkdir()
+    fake.write_text('#!/bin/sh\necho "$@"; exit 5\n')
+    fake.chmod(0o755)
+
+    entered = inv("remote.shell", "--host=web", environment={"PATH": f"{fake.parent}:{os.environ['PATH']}"})
+
+    configuration = home.state / "platform-manager" / "default" / "ssh_config"
+    assert (entered.exit_status, entered.stdout) == (5, f"-F {configuration} -- web\n")
+    assert inv("--dry", "remote.shell", "--host=web").stderr == "would become ssh on web\n"
