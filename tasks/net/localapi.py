@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tasks.errors import TimedOut, Unavailable
-from tasks.net.netmap import decode_dns, decode_status
+from tasks.net.netmap import decode_dns, decode_ping, decode_status
 from tasks.tailnet import NOT_ROUTED, TailnetStatus
 
 # tailscaled answers only this name, so that no web page can reach it by DNS rebinding.
@@ -60,6 +60,15 @@ class LocalAPI:
         if status == OK:
             return NOT_ROUTED
         return "" if status == SWITCHING_PROTOCOLS else body.decode(errors="replace").strip()
+
+    def ping(self, address: str) -> bool:
+        """Whether a peer answers the tailnet's own ping (TSMP), which no policy and no shields hold back."""
+        path = f"/localapi/v0/ping?ip={quote(address)}&type=TSMP"
+        try:
+            status, body = self._request("POST", path, {"Content-Length": "0"})
+        except TimedOut:
+            return False
+        return status == OK and decode_ping(body)
 
     def disconnect_control(self) -> None:
         """Make the daemon stop talking to the control server, which ends its retries of a refused key.

@@ -61,6 +61,12 @@ class DnsJson(msgspec.Struct):
     Bytes: bytes | None = None
 
 
+class PingJson(msgspec.Struct):
+    """`ipnstate.PingResult`: an empty `Err` means that the machine answered."""
+
+    Err: str = ""
+
+
 def decode_status(content: bytes) -> TailnetStatus:
     """Turn the body of `GET status` into a record, peers in the order of their names."""
     raw = _decode(content, StatusJson)
@@ -82,6 +88,11 @@ def decode_status(content: bytes) -> TailnetStatus:
 def decode_dns(content: bytes) -> tuple[str, ...]:
     """Return the A and AAAA addresses in the body of `GET dns-query`; none for an error or an empty answer."""
     return dnsmessage.addresses(_decode(content, DnsJson).Bytes or b"")
+
+
+def decode_ping(content: bytes) -> bool:
+    """Return whether the body of `POST ping` tells of an answer."""
+    return not _decode(content, PingJson).Err
 
 
 def _peer(raw: PeerJson) -> Peer:

@@ -21,6 +21,7 @@ SLOW_FAILURE = 4.0
 SPURIOUS_FAILURES = 3
 GREETING_SECONDS = 5.0  # an SSH server greets at once, a cold path delays it
 PAUSE = 0.25  # seconds between two looks at a host that may come up
+WARM_SECONDS = 0.8  # a dial over a path that has just answered a ping; tailscaled needs milliseconds
 CLOSED = ("refused", "reset")
 UNKNOWN_NAME = ("no such host", "resolve failure")
 
@@ -29,7 +30,7 @@ UNKNOWN_NAME = ("no such host", "resolve failure")
 class Dialler:
     """Dials destinations through one proxy, and asks one daemon why it failed.
 
-    `status` and `dial_error` are the daemon's LocalAPI; `say` tells a person that it takes longer.
+    `status`, `dial_error` and `ping` are the daemon's LocalAPI; `say` tells a person that it takes longer.
     """
 
     proxy: Proxy
@@ -37,28 +38,44 @@ class Dialler:
     dial_error: Callable[[str, int], str]
     say: Callable[[str], None]
     patience: float = PATIENCE
+    ping: Callable[[str], bool] = lambda _: False
 
     def connect(self, destination: Destination) -> socket.socket:
         """Return a socket to the destination, or raise the failure that says why there is none."""
         if destination.routed:
             self._check_route(destination)
-        started = time.monotonic()
-        tries = 0
-        while True:
-            tries += 1
+        end, said = time.monotonic() + self.patience, False
+        while (connected := self._connect_once(destination)) is None:
+            if time.monotonic() >= end:
+                raise silence(destination)
+            if not said:
+                self.say(f"{destination.name} is online but does not answer yet; trying for {self.patience:.0f} s")
+                said = True
+        return connected
+
+    def _connect_once(self, destination: Destination) -> socket.socket | None:
+        """Return a socket, or None when nothing answered; whatever else went wrong is raised with its cause."""
+        for _ in range(1 + SPURIOUS_FAILURES):
             try:
                 return self.proxy.connect(destination.address, destination.port)
             except GeneralFailure as failed:
-                cause = self._cause(destination, failed)
-            elapsed = time.monotonic() - started
-            if cause is None and tries <= SPURIOUS_FAILURES:
-                continue
-            if not isinstance(cause, TimedOut) or elapsed >= self.patience:
-                raise cause or _no_reason(destination)
-            if tries == 1:
-                self.say(
-                    f"{destination.name} is online but does not answer yet; trying for up to {self.patience:.0f} s"
-                )
+                if self._was_silence(destination, failed):
+                    return self._over_a_warm_path(destination)
+        raise _no_reason(destination)
+
+    def _over_a_warm_path(self, destination: Destination) -> socket.socket | None:
+        """Return a socket when the path came up meanwhile; fail when it is up and the port says nothing all the same.
+
+        A peer that answers the tailnet's ping is reachable, so that more patience would not help.
+        """
+        if destination.routed or not any(self.ping(address) for address in destination.peer.addresses[:1]):
+            return None
+        try:
+            return self.proxy.connect(destination.address, destination.port, deadline=WARM_SECONDS)
+        except GeneralFailure:
+            return None
+        except TimedOut:
+            raise exclusion(destination) from None
 
     def _check_route(self, destination: Destination) -> None:
         """Refuse an announced route that this node does not accept: the proxy would dial by this machine's network."""
@@ -73,18 +90,20 @@ class Dialler:
                 next_step="set TS_EXTRA_ARGS=--accept-routes, then `inv net.down net.up`",
             )
 
-    def _cause(self, destination: Destination, failed: GeneralFailure) -> Failure | None:
-        """Return why the dial failed; None when the daemon could connect just now."""
+    def _was_silence(self, destination: Destination, failed: GeneralFailure) -> bool:
+        """Whether nothing answered; False when the daemon could connect just now, any other cause is raised."""
         peer = self.status().peer(next(iter(destination.peer.addresses), destination.peer.name))
         if peer is None or not peer.online or peer.expired:
-            return absence(destination, peer)
+            raise absence(destination, peer)
         if failed.seconds >= SLOW_FAILURE:
-            return silence(destination)
+            return True
         try:
             words = self.dial_error(destination.address, destination.port)
         except TimedOut:
-            return silence(destination)
-        return refusal(destination, words) if words else None
+            return True
+        if words:
+            raise refusal(destination, words)
+        return False
 
 
 def absence(destination: Destination, peer: Peer | None) -> Failure:
@@ -113,11 +132,22 @@ def refusal(destination: Destination, words: str) -> Failure:
     return Unavailable(f"{destination.name} cannot be reached", why=words, next_step="`inv net.status`")
 
 
+def exclusion(destination: Destination) -> Unavailable:
+    """Return the failure for a machine that answers the tailnet's ping and drops our connection."""
+    return Unavailable(
+        f"port {destination.port} of {destination.name} does not let us in, though the machine answers",
+        why="the tailnet's policy does not allow it, its shields are up, or a firewall drops it",
+        next_step="ask who writes the policy; `tailscale set --shields-up=false` there lowers the shields",
+    )
+
+
 def silence(destination: Destination) -> TimedOut:
     """Return the failure for a machine that is online and says nothing."""
+    router = f"{destination.peer.name}, which routes to it, is online"
+    who = router if destination.routed else "it does not answer the tailnet's ping either"
     return TimedOut(
-        f"no answer from port {destination.port} of {destination.name}, though it is online",
-        why="the tailnet's policy does not allow it, a firewall drops it, or the path is not there yet",
+        f"no answer from port {destination.port} of {destination.name}",
+        why=f"{who}; its path may not be there yet",
         next_step=f"`inv net.wait --host={destination.name}`",
     )
 

@@ -206,3 +206,17 @@ def test_a_server_that_is_none_is_said_to_be_none(path: Path) -> None:
         thread.join()
 
     assert caught.value.what == "tailscaled does not answer"
+
+
+@pytest.mark.parametrize(
+    ("answer", "answered"),
+    [
+        pytest.param((200, b'{"IP":"100.64.0.1","Err":"","LatencySeconds":0.0006}'), True, id="answered"),
+        pytest.param((200, b'{"Err":"no matching peer"}'), False, id="an error"),
+        pytest.param((500, b"down"), False, id="500"),
+    ],
+)
+def test_a_peer_is_pinged(path: Path, answer: Answer, answered: bool) -> None:
+    """By the tailnet's own ping, which says only that the machine is there."""
+    with serving(path, {"POST /localapi/v0/ping?ip=100.64.0.1&type=TSMP": answer}):
+        assert LocalAPI(path, deadline=DEADLINE).ping("100.64.0.1") is answered

@@ -27,13 +27,18 @@ class World:
     peer: Peer | None = WEB
     words: str = ""
     hangs: bool = False
+    pings: bool = False
     said: list[str] = dataclasses.field(default_factory=list)
 
     def dialler(self, *, patience: float = 20.0) -> Dialler:
         """Return the dialler."""
         peers = (self.peer,) if self.peer else ()
         proxy = Proxy("127.0.0.1", self.proxy.port)
-        return Dialler(proxy, lambda: tailnet(*peers), self._dial_error, self.said.append, patience)
+        return Dialler(proxy, lambda: tailnet(*peers), self._dial_error, self.said.append, patience, self._ping)
+
+    def _ping(self, address: str) -> bool:
+        assert address == "100.64.0.1"
+        return self.pings
 
     def failure(self, destination: Destination = DESTINATION, *, patience: float = 20.0) -> Failure:
         """Return how the dial ends."""
@@ -143,16 +148,50 @@ def test_silence_is_waited_out_with_one_line_and_ends_as_a_timeout(world: World)
     silent = world.failure(patience=5)
 
     assert isinstance(silent, TimedOut)
-    assert silent.what == "no answer from port 22 of web, though it is online"
-    assert world.said == ["web is online but does not answer yet; trying for up to 5 s"]
+    assert silent.what == "no answer from port 22 of web"
+    assert world.said == ["web is online but does not answer yet; trying for 5 s"]
     assert len(world.proxy.asked) == 2
+
+
+def test_a_machine_that_answers_pings_and_drops_us_is_told_without_patience(world: World) -> None:
+    """Policy, shields or firewall: within six seconds when the proxy takes its five."""
+    world.proxy.routes["web.tail.test:22"] = servers.SILENT
+    world.proxy.slow, world.pings = 4.1, True
+    started = time.monotonic()
+
+    barred = world.failure()
+
+    assert isinstance(barred, Unavailable)
+    assert barred.what == "port 22 of web does not let us in, though the machine answers"
+    assert world.said == []
+    assert time.monotonic() - started < 6
+
+
+def test_a_path_that_comes_up_meanwhile_is_used(world: World) -> None:
+    """The proxy's five seconds ran out, the ping is answered, the next dial succeeds."""
+    with socket.create_server(("127.0.0.1", 0)) as target:
+        world.proxy.routes["web.tail.test:22"] = target.getsockname()[1]
+        world.proxy.refuse_first, world.hangs, world.pings = 1, True, True
+
+        world.dialler().connect(DESTINATION).close()
+    assert (len(world.proxy.asked), world.said) == (2, [])
+
+
+def test_silence_behind_a_router_names_it(world: World) -> None:
+    """Its own answer to a ping would say nothing of the host."""
+    world.hangs, world.pings = True, True
+
+    silent = world.failure(dataclasses.replace(DESTINATION, name="10.0.0.1", routed=True), patience=0)
+
+    assert silent.what == "no answer from port 22 of 10.0.0.1"
+    assert silent.why == "web, which routes to it, is online; its path may not be there yet"
 
 
 def test_a_daemon_that_cannot_tell_either_means_silence(world: World) -> None:
     """The proxy failed early, the daemon's own dial hangs."""
     world.hangs = True
 
-    assert world.failure(patience=0).what == "no answer from port 22 of web, though it is online"
+    assert world.failure(patience=0).what == "no answer from port 22 of web"
 
 
 def test_a_host_that_comes_up_meanwhile_is_reached(world: World) -> None:
