@@ -161,7 +161,7 @@ def ways_of(settings: Settings, *, quiet: bool = False) -> "Ways":
         status=status,
         resolve=api.resolve,
         store=_store(settings),
-        dialler=Dialler(proxy, api.status, api.dial_error, say, patience=0.0 if quiet else PATIENCE),
+        dialler=Dialler(proxy, api.status, api.dial_error, say, patience=0.0 if quiet else PATIENCE, ping=api.ping),
         user=getpass.getuser(),
         keys_folder=Path.home() / ".ssh",
         ask=console.ask_yes if console.may_ask() else None,
