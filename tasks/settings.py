@@ -37,7 +37,7 @@ DAEMON_KNOBS = (
     "TS_FORCE_NOISE_443",
     "TS_PANIC_IF_HIT_MAIN_CONTROL",
 )
-SECRET_VARIABLES = ("TS_AUTHKEY", "VAULT_IDENTITY")
+SECRET_VARIABLES = ("TS_AUTHKEY", "VAULT_IDENTITY", "BW_CLIENTSECRET", "BW_PASSWORD", "BW_SESSION")
 TAILNET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 LINE_END = re.compile(r"\r\n|\n|\r")
 FILE_REFERENCE = "file:"
@@ -50,8 +50,9 @@ LONGEST_RUNTIME_FOLDER = 83
 class Settings:
     """Everything that a person can set, read once per command.
 
-    `auth_key` and `vault_identity` may be references `file:PATH`: `configured_key()` and `configured_identity()` follow
-    them. `lab_by_default` means that nobody named a tailnet and the running lab was taken.
+    `auth_key`, `vault_identity` and the secrets of bw may be references `file:PATH`: `configured_key()`,
+    `configured_identity()` and `followed()` follow them. `bw_data_folder` is None for a folder of our own.
+    `lab_by_default` means that nobody named a tailnet and the running lab was taken.
     """
 
     tailnet: str
@@ -73,15 +74,22 @@ class Settings:
     vault: str
     vault_item: str
     vault_identity: Secret | None
+    bw_server: str
+    bw_email: str
+    bw_client_id: str
+    bw_client_secret: Secret | None
+    bw_password: Secret | None
+    bw_session: Secret | None
+    bw_data_folder: Path | None
     programs_source: str
 
     def configured_key(self) -> Secret | None:
         """Return the auth key that the environment or a settings file gives, or None."""
-        return _followed(self.auth_key, "auth key")
+        return followed(self.auth_key, "auth key")
 
     def configured_identity(self) -> Secret | None:
         """Return the vault's age identity that the environment or a settings file gives, or None."""
-        return _followed(self.vault_identity, "age identity")
+        return followed(self.vault_identity, "age identity")
 
 
 def load(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Settings:
@@ -117,6 +125,13 @@ def load(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Sett
         vault=values.get("VAULT") or "age",
         vault_item=item or values.get("VAULT_ITEM") or DEFAULT_ITEM,
         vault_identity=_secret(values.get("VAULT_IDENTITY", "")),
+        bw_server=values.get("BW_SERVER", ""),
+        bw_email=values.get("BW_EMAIL", ""),
+        bw_client_id=values.get("BW_CLIENTID", ""),
+        bw_client_secret=_secret(values.get("BW_CLIENTSECRET", "")),
+        bw_password=_secret(values.get("BW_PASSWORD", "")),
+        bw_session=_secret(values.get("BW_SESSION", "")),
+        bw_data_folder=Path(values["BW_DATA_DIR"]).expanduser() if values.get("BW_DATA_DIR") else None,
         programs_source=values.get("PROGRAMS_SOURCE") or "auto",
     )
 
@@ -214,7 +229,17 @@ def _secret(text: str) -> Secret | None:
     return REDACTOR.learn(Secret(text)) if text else None
 
 
-def _followed(given: Secret | None, what: str) -> Secret | None:
+def references(tailnet: str, root: Path = ROOT) -> dict[str, str]:
+    """Return what stands after `vault:` in `.env` and `.env.<tailnet>`, by the variable's name; settings are none."""
+    found = {**_read_file(root / ".env"), **_read_file(root / f".env.{tailnet}")}
+    return {
+        name: value.removeprefix(VAULT_REFERENCE)
+        for name, value in found.items()
+        if value.startswith(VAULT_REFERENCE) and name not in SECRET_VARIABLES
+    }
+
+
+def followed(given: Secret | None, what: str) -> Secret | None:
     """Return the secret itself, or what the file holds that it refers to."""
     if given is None or not given.reveal().startswith(FILE_REFERENCE):
         return given

@@ -66,6 +66,13 @@ def test_nothing_set_is_the_defaults(tmp_path: Path, home: Home) -> None:
         vault="age",
         vault_item="Tailscale auth key",
         vault_identity=None,
+        bw_server="",
+        bw_email="",
+        bw_client_id="",
+        bw_client_secret=None,
+        bw_password=None,
+        bw_session=None,
+        bw_data_folder=None,
         programs_source="auto",
     )
 

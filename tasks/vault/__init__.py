@@ -1,20 +1,24 @@
 """Secrets: status, list, get, set, export."""
 
+import functools
 import os
 import sys
 from typing import TYPE_CHECKING
 
-from tasks import console
+from tasks import console, files
 from tasks.command import Context, command, is_dry, load_settings
 from tasks.errors import Unavailable, UsageFailure
 from tasks.secret import REDACTOR, Secret
-from tasks.settings import Settings
+from tasks.settings import Settings, followed, tailnet_folder
 
 if TYPE_CHECKING:
+    from tasks.vault.bw import Account
+    from tasks.vault.session import Session
     from tasks.vault.store import Item, Store
 
 LONGEST_VALUE = 1_000_000  # bytes on stdin; what is longer is no secret but a wrong file
 LONGEST_TYPED = 4095  # bytes; a terminal cuts a longer line without a word (Linux N_TTY_BUF_SIZE)
+ACCOUNTS = "bitwarden.accounts"  # a folder beside the tailnets', whose names have no dot
 HOW_TO_GIVE = "type it at a terminal, or give it on stdin: `inv vault.set NAME < FILE`"
 
 
@@ -72,8 +76,45 @@ def open_vault(settings: Settings) -> "Store":
     """Return the vault that the settings name; nothing is read or made yet."""
     from tasks.vault.store import Place, open_store
 
-    place = Place(settings.state_folder, settings.configured_identity(), os.environ)
+    session = bitwarden_session(settings) if settings.vault == "bitwarden" else None
+    place = Place(settings.state_folder, settings.configured_identity(), os.environ, session)
     return open_store(settings.vault, place)
+
+
+def bitwarden_session(settings: Settings) -> "Session":
+    """Return this process's one session of the account that the settings name; nothing is started yet."""
+    from tasks.programs.pins import pinned
+    from tasks.programs.provision import ensure
+    from tasks.vault.bw import Account, account_name
+
+    programs = ensure(pinned("bw"), source=settings.programs_source, cache=settings.cache_folder, say=console.step)
+    own = tailnet_folder(ACCOUNTS)
+    name = account_name(settings.bw_server, settings.bw_client_id or settings.bw_email)
+    account = Account(
+        executable=programs.executable("bw"),
+        folder=settings.bw_data_folder or own / name,
+        lock=files.private_folder(own) / f"{name}.lock",
+        runtime=settings.runtime_folder,
+        server=settings.bw_server,
+        email=settings.bw_email,
+        client_id=settings.bw_client_id,
+        client_secret=followed(settings.bw_client_secret, "client secret"),
+        password=followed(settings.bw_password, "master password"),
+        session=followed(settings.bw_session, "session"),
+    )
+    return _session_of(account)
+
+
+@functools.cache
+def _session_of(account: "Account") -> "Session":
+    import atexit
+
+    from tasks.vault.session import Session
+    from tasks.vault.signin import Person
+
+    session = Session(account, Person(console.ask_hidden if console.may_ask() else None, console.step))
+    atexit.register(session.close)
+    return session
 
 
 def read_password(settings: Settings, name: str) -> Secret | None:
@@ -128,7 +169,7 @@ def _ask(name: str) -> Secret:
 
 
 def _stdin() -> str:
-    if sys.stdin is None or os.isatty(0):
+    if os.isatty(0):
         raise UsageFailure("there is nobody to ask for the value, and it is not on stdin", next_step=HOW_TO_GIVE)
     content = sys.stdin.buffer.read(LONGEST_VALUE + 1)
     if len(content) > LONGEST_VALUE:

@@ -4,10 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tasks.errors import Busy, ConfigurationFailure, Unavailable
 from tasks.secret import Secret
+
+if TYPE_CHECKING:
+    from tasks.vault.session import Session
 
 HISTORY_KEPT = 5  # old passwords of an item; Bitwarden's own number (cipher.service.ts, 2026.6.0)
 NAMES_SHOWN = 10
@@ -61,10 +64,12 @@ class Ref:
 
 
 class State(StrEnum):
-    """How a vault is found: ready to be read, or not made yet."""
+    """How a vault is found: ready to be read, not made yet, or closed to us in one of two ways."""
 
     OPEN = "open"
     MISSING = "missing"
+    LOCKED = "locked"
+    SIGNED_OUT = "signed out"
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,8 @@ class Status:
     def __str__(self) -> str:
         if self.state is State.MISSING:
             return f"not made yet; the first `inv vault.set NAME` makes it at {self.where}"
+        if self.state in {State.LOCKED, State.SIGNED_OUT}:
+            return f"{self.state} ({self.where})"
         return f"{self.state}, {self.items} {'item' if self.items == 1 else 'items'} in {self.where}"
 
 
@@ -134,12 +141,14 @@ class Store(Protocol):
 class Place:
     """What the stores need to know of this place; each takes its part.
 
-    `identity` opens the age vault instead of the identity file in `folder`; `variables` are the environment's.
+    `identity` opens the age vault instead of the identity file in `folder`; `variables` are the environment's,
+    `bitwarden` is the session of this chain of commands.
     """
 
     folder: Path
     identity: Secret | None
     variables: Mapping[str, str]
+    bitwarden: "Session | None" = None
 
 
 def open_store(kind: str, place: Place) -> Store:
@@ -161,7 +170,15 @@ def _environment(place: Place) -> Store:
     return EnvironmentStore(place.variables)
 
 
-STORES: dict[str, Callable[[Place], Store]] = {"age": _age, "environment": _environment}
+def _bitwarden(place: Place) -> Store:
+    from tasks.vault.bitwarden import BitwardenStore
+
+    if place.bitwarden is None:
+        raise ConfigurationFailure("VAULT=bitwarden needs a session")
+    return BitwardenStore(place.bitwarden)
+
+
+STORES: dict[str, Callable[[Place], Store]] = {"age": _age, "environment": _environment, "bitwarden": _bitwarden}
 
 
 def pick(refs: Sequence[Ref], name: str, vault: str) -> Ref:

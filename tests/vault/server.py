@@ -165,8 +165,7 @@ def serving(authority: Authority, account: Account | None = None) -> Iterator[Se
         server_state = state
         tls = context
 
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
-    listener.daemon_threads = True
+    listener = _Listener(("127.0.0.1", 0), Bound)
     state.port = listener.server_address[1]
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -177,6 +176,13 @@ def serving(authority: Authority, account: Account | None = None) -> Iterator[Se
         listener.shutdown()
         listener.server_close()
         thread.join()
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that trusts no CA of ours, or was killed, says nothing of the server."""
 
 
 class _Handler(BaseHTTPRequestHandler):

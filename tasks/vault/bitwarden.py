@@ -1,0 +1,167 @@
+"""Owns the Bitwarden vault as a Store: exact names, and writes that replace what was read or nothing.
+
+A server refuses a write over an old revision only when the stored one is two whole seconds newer. So a revision is
+replaced only when it is older than that: then another's write between is always seen. Writers of this machine wait for
+each other, and an answer that was lost is looked for before anything is written again.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from tasks.errors import Failure, NotSaved, TimedOut, Unavailable
+from tasks.secret import Secret
+from tasks.vault.layout import Document, document_of, item_of, ref_of
+from tasks.vault.session import LOCKED, OPEN, Session, Standing
+from tasks.vault.store import Conflict, Item, Ref, State, Status, pick
+
+YOUNG = 2.1  # seconds; the servers compare whole seconds (Vaultwarden: ciphers.rs; Bitwarden: CipherService.cs)
+LARGEST_SKEW = 10.0  # seconds between our clock and the server's; what looks older than this is not young
+STATES = {OPEN: State.OPEN, LOCKED: State.LOCKED}
+Documents = list[Document]
+
+
+class BitwardenStore:
+    """The vault of one account, through the session of this chain of commands."""
+
+    name = "bitwarden"
+    writable = True
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def status(self) -> Status:
+        """Say how bw stands, without asking a person or the server; items are counted only where it is open."""
+        standing = self._session.standing()
+        where = f"{self._session.account.host}, {_synced(standing)}"
+        state = STATES.get(standing.state, State.SIGNED_OUT)
+        items = len(self._session.documents()) if state is State.OPEN else 0
+        return Status(state, where, items)
+
+    def list(self) -> Sequence[Ref]:
+        """Return every item's reference, by name."""
+        return sorted(map(ref_of, self._session.documents()), key=lambda ref: (ref.name, ref.id))
+
+    def get(self, name: str) -> Item:
+        """Return the item of exactly that name, or of that id."""
+        documents = self._session.documents()
+        ref = pick([ref_of(document) for document in documents], name, self.name)
+        return next(item_of(document) for document in documents if document["id"] == ref.id)
+
+    def put(self, item: Item, *, expect: str | None) -> Ref:
+        """Write the item if it is in the revision that is expected, and return what the server then has."""
+        with self._session.exclusive():
+            try:
+                return self._write(document_of(item), self._replaceable(item, expect))
+            except Conflict:
+                # Whoever reads now, to decide anew, must not read the same again.
+                self._session.sync()
+                raise
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep this machine's other writers of the account out: what is read inside is still so when it is written."""
+        with self._session.exclusive():
+            yield
+
+    def export(self) -> Secret:
+        """Return everything, indented."""
+        return Secret(json.dumps({"encrypted": False, "folders": [], "items": self._session.documents()}, indent=2))
+
+    def _replaceable(self, item: Item, expect: str | None) -> Document | None:
+        """Return what the write replaces once it is so old that the server sees every other write."""
+        before = self._expected(item, expect)
+        if before is None:
+            self._session.sync()
+        elif _is_young(before["revisionDate"]):
+            time.sleep(YOUNG)
+            self._session.sync()
+        else:
+            return before
+        return self._expected(item, expect)
+
+    def _expected(self, item: Item, expect: str | None) -> Document | None:
+        """Return the document that the write replaces, None for a new one; Conflict if it is another than expected."""
+        before = self._session.find(item.id) if item.id else None
+        others = [each["id"] for each in self._session.documents() if each["name"] == item.name]
+        if [each for each in others if each != item.id] and before is None:
+            raise Conflict(f"the bitwarden vault has an item named {item.name!r} already")
+        revision = before["revisionDate"] if before else None
+        if revision != expect:
+            raise Conflict(
+                f"{item.name!r} was changed meanwhile in the bitwarden vault",
+                why=f"expected revision {expect or 'none'}, found {revision or 'none'}",
+                next_step="run it again: it reads the new state first",
+            )
+        return before
+
+    def _write(self, document: Document, before: Document | None) -> Ref:
+        try:
+            answer = self._sent(document, before)
+        except (TimedOut, Unavailable) as failure:
+            answer = self._found_after(failure, document, before)
+        _check_written(answer, document, before)
+        return ref_of(answer)
+
+    def _sent(self, document: Document, before: Document | None) -> Document:
+        if before is None:
+            return self._session.call("POST", "/object/item", document)
+        return self._session.call("PUT", f"/object/item/{before['id']}", document)
+
+    def _found_after(self, failure: Failure, document: Document, before: Document | None) -> Document:
+        """Return the item if the write was taken though its answer was lost; else raise the failure.
+
+        An item that changed, but not to what was sent, was changed by somebody else: a conflict to be read again.
+        """
+        try:
+            self._session.sync()
+        except Failure as second:
+            raise NotSaved(
+                f"it is not known whether {document['name']!r} was written",
+                why=f"{failure.what}; looking for it failed too: {second.what}",
+                next_step="run it again: what is there already is not written twice",
+                cause="unknown",
+            ) from None
+        now = self._now(document, before)
+        if now is None or (before and now["revisionDate"] == before["revisionDate"]):
+            raise failure
+        if _password(now) != _password(document):
+            raise Conflict(f"{document['name']!r} was changed meanwhile in the bitwarden vault") from None
+        return now
+
+    def _now(self, document: Document, before: Document | None) -> Document | None:
+        if before is not None:
+            return self._session.find(before["id"])
+        named = [each for each in self._session.documents() if each["name"] == document["name"]]
+        return named[0] if named else None
+
+
+def _is_young(revision: str) -> bool:
+    try:
+        age = (datetime.now(UTC) - datetime.fromisoformat(revision)).total_seconds()
+    except (ValueError, TypeError):
+        return True
+    return age < YOUNG + LARGEST_SKEW
+
+
+def _password(document: Document) -> str:
+    return (document.get("login") or {}).get("password") or ""
+
+
+def _check_written(answer: Document, document: Document, before: Document | None) -> None:
+    """Compare what the server has with what was sent, and find the value that it replaced in the history."""
+    old = _password(before) if before else ""
+    kept = [each.get("password") for each in answer.get("passwordHistory") or []]
+    if _password(answer) != _password(document) or (old and old != _password(document) and old not in kept):
+        raise NotSaved(
+            f"{document['name']!r} is not what was written to the bitwarden vault",
+            why="the value or its history differs from what was sent",
+            next_step="run it again; `inv vault.get` shows what is there",
+            cause="differs",
+        )
+
+
+def _synced(standing: Standing) -> str:
+    return f"synced {standing.last_sync}" if standing.last_sync else "never synced here"

@@ -1,0 +1,219 @@
+"""Owns the open Bitwarden vault of one chain of commands: one `bw serve`, at most one sign-in, at most one unlock.
+
+After each failure it asks bw how it stands: a 401 or 403 signs bw out and wipes its local copy, whatever was asked.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tasks import files
+from tasks.errors import Busy, ConfigurationFailure, Failure, Refused, TimedOut, Unavailable
+from tasks.secret import Secret
+from tasks.vault.bw import Account
+from tasks.vault.complaints import SIGN_IN
+from tasks.vault.serve import Lost, Serve
+from tasks.vault.signin import LOCK_DEADLINE, Person, is_new, password_of, session_of, sign_in
+from tasks.vault.store import Conflict, NoSuchItem
+
+FRESH = 60.0  # seconds for which the local copy is read without asking the server for news
+SYNC_DEADLINE = 15.0  # seconds; two are usual where there is news
+SETTLING = 1.0  # seconds after a sync in which bw may not find an item that it has (seen with 2026.6.0 under load)
+SETTLING_PAUSE = 0.2
+OPEN, LOCKED, SIGNED_OUT = "unlocked", "locked", "unauthenticated"
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How bw says it stands: unlocked, locked or unauthenticated; with which server; when it last synced (RFC 3339)."""
+
+    state: str
+    server: str
+    last_sync: str
+
+
+class Session:
+    """The vault of one account for as long as this process lives; nothing is started before it is needed."""
+
+    def __init__(self, account: Account, person: Person) -> None:
+        self.account = account
+        self._person = person
+        self._serve: Serve | None = None
+        self._session = account.session
+        self._is_open = False
+        self._looked = False  # whether the copy is fresh enough to be read
+        self._fetched = False  # whether this chain has fetched the server's news
+        self._changed = -SETTLING
+        self._held = False
+
+    def begin(self) -> None:
+        """Start bw beside other work, if it can be of use by itself."""
+        if not is_new(self.account):
+            self._served()
+
+    def close(self) -> None:
+        """End bw."""
+        if self._serve is not None:
+            self._serve.close()
+        self._serve, self._is_open = None, False
+
+    def standing(self) -> Standing:
+        """Ask bw how it stands; nobody is asked anything, and nothing leaves this machine."""
+        if is_new(self.account):
+            return Standing(SIGNED_OUT, "", "")
+        found = self._served().ask("GET", "/status").get("template") or {}
+        state, server, synced = (str(found.get(name) or "") for name in ("status", "serverUrl", "lastSync"))
+        return Standing(state, server, synced)
+
+    def open(self) -> None:
+        """Sign in and unlock, as far as either is needed."""
+        if self._is_open and self._served().is_alive():
+            return
+        standing = self.standing()
+        if standing.state == SIGNED_OUT:
+            standing = self._signed_in()
+        self._check_server(standing)
+        if standing.state != OPEN:
+            self._unlock()
+        self._is_open = True
+
+    def unlock_anew(self) -> Secret:
+        """Return a session for a shell to keep: the one in use, else that of a new unlock."""
+        self.open()
+        if self._session is None:
+            raise AssertionError("an open vault has a session")
+        return self._session
+
+    def lock(self) -> None:
+        """Forget what opens the vault: every session of this data folder ends."""
+        if not is_new(self.account):
+            self._served().ask("POST", "/lock")
+        self.close()
+
+    def documents(self) -> list[Document]:
+        """Return every item that is not in the trash, from bw's local copy; fetch news first if it is not fresh."""
+        self.open()
+        if not self._looked:
+            self._refresh()
+        return self._listed()
+
+    def find(self, item_id: str) -> Document | None:
+        """Return the item of that id, or None once it is certain that there is none."""
+        while True:
+            found = next((each for each in self.documents() if each["id"] == item_id), None)
+            if found is not None or time.monotonic() - self._changed > SETTLING:
+                return found
+            time.sleep(SETTLING_PAUSE)
+
+    def sync(self) -> None:
+        """Fetch the server's news; its failure is raised."""
+        self.open()
+        self.call("POST", "/sync", deadline=SYNC_DEADLINE)
+        self._looked, self._fetched, self._changed = True, True, time.monotonic()
+
+    def call(self, method: str, path: str, body: object = None, *, deadline: float = 30.0) -> Document:
+        """Ask bw, and look how it stands when that fails."""
+        try:
+            return self._served().ask(method, path, body, deadline=deadline)
+        except (Conflict, NoSuchItem):
+            raise
+        except Failure as failure:
+            self._is_open = False
+            if failure.cause != "signed-out" and self.standing().state == SIGNED_OUT:
+                raise _signed_out(self.account, failure) from None
+            raise
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the account's lock, with the server's news fetched in this chain; a second one inside it is the same."""
+        if self._held:
+            yield
+            return
+        self.open()
+        with files.lock(self.account.lock, deadline=LOCK_DEADLINE):
+            self._held = True
+            try:
+                if not self._fetched:
+                    self.sync()
+                yield
+            finally:
+                self._held = False
+
+    def _served(self) -> Serve:
+        if self._serve is None or not self._serve.is_alive():
+            self._serve = Serve(self.account, self._session)
+            self._is_open = False
+        return self._serve
+
+    def _listed(self) -> list[Document]:
+        try:
+            listed = self.call("GET", "/list/object/items")
+        except Lost:
+            # It was killed; a list changes nothing, so ask a new one.
+            self.open()
+            listed = self.call("GET", "/list/object/items")
+        found: list[Document] = listed.get("data") or []
+        return found
+
+    def _signed_in(self) -> Standing:
+        self.close()
+        session = sign_in(self.account, self._person)
+        self._session = session or self._session
+        self._looked, self._fetched = True, True
+        standing = self.standing()
+        if standing.state == SIGNED_OUT:
+            raise _signed_out(self.account, None)
+        return standing
+
+    def _unlock(self) -> None:
+        """Unlock through the running bw. It counts only if there is a session and bw says that it is unlocked."""
+        password = password_of(self.account, self._person)
+        answer = self.call("POST", "/unlock", {"password": password.reveal()})
+        self._session = session_of(str(answer.get("raw") or ""))
+        if self.standing().state != OPEN:
+            raise _signed_out(self.account, None)
+
+    def _refresh(self) -> None:
+        """Fetch news for reading; a server that cannot be asked leaves us with the copy, and the person told so."""
+        standing = self.standing()
+        if _age(standing.last_sync) < FRESH:
+            self._looked = True
+            return
+        try:
+            self.sync()
+        except (Unavailable, TimedOut, Busy) as failure:
+            self._person.tell(f"reading the copy of {standing.last_sync or 'an unknown time'}: {failure.what}")
+            self._looked = True
+            self.open()
+
+    def _check_server(self, standing: Standing) -> None:
+        wanted = self.account.server.rstrip("/")
+        if standing.server.rstrip("/") not in {wanted, wanted or "https://bitwarden.com"}:
+            raise ConfigurationFailure(
+                f"bw's data folder {self.account.folder} belongs to another server",
+                why=f"expected {wanted or 'https://bitwarden.com'}, found {standing.server or 'https://bitwarden.com'}",
+                next_step="set BW_SERVER to that one, or leave BW_DATA_DIR out to have a folder for this server",
+                cause="other-server",
+            )
+
+
+def _age(moment: str) -> float:
+    """Return how many seconds ago an RFC 3339 moment was; what is none was long ago."""
+    try:
+        return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    except (ValueError, TypeError):
+        return float("inf")
+
+
+def _signed_out(account: Account, failure: Failure | None) -> Refused:
+    why = f"{failure.what}: {failure.why}" if failure else "bw says that it is signed out"
+    return Refused(
+        f"{account.host} signed this machine out; bw has dropped its local copy",
+        why=why,
+        next_step=f"run it again to sign in anew; if that fails, {SIGN_IN}",
+        cause="signed-out",
+    )

@@ -1,0 +1,111 @@
+"""Owns the ways into a Bitwarden account: signing bw in by API key or password, and what opens the vault.
+
+Signing in happens once per account and machine, unlocking once per chain of commands.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tasks import files
+from tasks.errors import ConfigurationFailure, Failure, Refused
+from tasks.secret import REDACTOR, Secret
+from tasks.vault import bw
+from tasks.vault.bw import Account
+from tasks.vault.complaints import SIGN_IN
+
+LOCK_DEADLINE = 120.0  # seconds; a sign-in takes five, and a person may be typing a code
+NO_DATA = 100  # bytes; bw empties a damaged data.json to 24 of them, and one with an account has thousands
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whoever can be asked, and told what happens; `ask` is None when nobody can."""
+
+    ask: Callable[[str], Secret] | None
+    tell: Callable[[str], None]
+
+
+def is_new(account: Account) -> bool:
+    """Whether bw's data folder has no account yet, so that asking bw would only cost time."""
+    try:
+        return (account.folder / "data.json").stat().st_size < NO_DATA
+    except OSError:
+        return True
+
+
+def sign_in(account: Account, person: Person) -> Secret | None:
+    """Sign bw in to the account's server; return the session, if that opened the vault too."""
+    files.private_folder(account.folder)
+    with files.lock(account.lock.with_suffix(".signin.lock"), deadline=LOCK_DEADLINE):
+        person.tell(f"signing in to {account.host} (once for this machine)")
+        try:
+            # bw refuses to change the server under an account, so an account is here already.
+            bw.run(account, "config", "server", account.server or "https://bitwarden.com")
+            if not account.client_id:
+                return _by_password(account, person)
+            _by_api_key(account)
+        except Failure as failure:
+            if "already logged in" in failure.why or "Logout required" in failure.why:
+                return None
+            raise
+    return None
+
+
+def _by_api_key(account: Account) -> None:
+    if account.client_secret is None:
+        raise ConfigurationFailure(
+            "BW_CLIENTID is set, but BW_CLIENTSECRET is not", next_step=SIGN_IN, cause="no-login"
+        )
+    variables = bw.environment(account, BW_CLIENTID=Secret(account.client_id), BW_CLIENTSECRET=account.client_secret)
+    # What it prints is a session that opens nothing (facts of bw 2026.6.0): leave it.
+    bw.run(account, "login", "--apikey", variables=variables)
+
+
+def _by_password(account: Account, person: Person) -> Secret | None:
+    if not account.email:
+        raise ConfigurationFailure(
+            f"not signed in to {account.host}", why="nothing says as whom", next_step=SIGN_IN, cause="no-login"
+        )
+    variables = bw.environment(account, BW_PASSWORD=password_of(account, person))
+    words = ("login", account.email, "--passwordenv", "BW_PASSWORD", "--raw")
+    try:
+        return session_of(bw.run(account, *words, variables=variables))
+    except Refused as refusal:
+        if refusal.cause != "two-step" or person.ask is None:
+            raise
+    # The code goes to bw's own prompt, which reads it from a pipe too; as `--code` everybody could read it.
+    del variables["BW_NOINTERACTION"]
+    code = person.ask(f"two-step code for {account.email} at {account.host} (hidden): ")
+    return session_of(bw.run(account, *words, stdin=f"{code.reveal()}\n".encode(), variables=variables))
+
+
+def password_of(account: Account, person: Person) -> Secret:
+    """Return the master password: the one given, else typed by a person."""
+    if account.password:
+        return account.password
+    if person.ask is None:
+        raise Refused(
+            "the bitwarden vault is locked, and there is nobody to ask for the master password",
+            next_step='set BW_PASSWORD (or file:PATH in it), or BW_SESSION: `eval "$(inv vault.unlock)"`',
+            cause="locked",
+        )
+    try:
+        typed = person.ask(f"master password of {account.email or 'the account'} at {account.host} (hidden): ")
+    except EOFError:
+        raise Refused("no master password was typed", next_step="run it again, or set BW_PASSWORD") from None
+    if not typed:
+        raise Refused("the master password is empty", next_step="run it again, or set BW_PASSWORD")
+    return typed
+
+
+def session_of(text: str) -> Secret:
+    """Return the session that bw printed; anything but 88 characters is none."""
+    word = text.strip().rpartition("\n")[2]
+    if len(word) != bw.SESSION_LENGTH:
+        raise Refused(
+            "bw printed no session",
+            why=f"expected {bw.SESSION_LENGTH} characters, got {len(word)}",
+            next_step="`inv vault.status` shows how the vault is",
+            cause="no-session",
+        )
+    return REDACTOR.learn(Secret(word))
