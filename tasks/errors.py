@@ -87,6 +87,7 @@ class RemoteExit(Failure):
 
     cause = "remote"
 
-    def __init__(self, exit_status: int) -> None:
-        super().__init__(f"the remote command ended with {exit_status}")
+    def __init__(self, exit_status: int, *, signal: str = "") -> None:
+        super().__init__(f"the remote command was killed by SIG{signal}" if signal else f"exit {exit_status}")
         self.exit_status = exit_status
+        self.signal = signal

@@ -1,6 +1,7 @@
 """The machines behind the network: run, hosts, trust."""
 
 import getpass
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -13,8 +14,10 @@ from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from tasks.net.localapi import LocalAPI
+    from tasks.remote.fanout import Limits
     from tasks.remote.hostkeys import Store
     from tasks.remote.inventory import Host, Inventory
+    from tasks.remote.reporting import Form
     from tasks.remote.ssh import Session
     from tasks.remote.ways import Ways
     from tasks.tailnet import TailnetStatus
@@ -28,13 +31,41 @@ SOCKET = "tailscaled.sock"
     options_help={
         "host": "a host of the inventory, or a machine of the tailnet",
         "command": "a line for the host's shell; or give words after --, each stays one word",
+        "hosts": "many, by a pattern of Ansible's: web,db  web:&prod  all:!db1  web*  ~regex  web[0:3]  @file",
+        "forks": "how many hosts at once",
+        "timeout": "for each host, connecting included; its command is ended there",
+        "retries": "further tries for a host whose command had not started",
+        "fail_fast": "start no further host after a failure",
+        "fold": "equal output once, under the list of its hosts",
+        "json": "one document with every host and its output",
+        "output_dir": "a folder for HOST.out, HOST.err, and failed.txt for --hosts=@…/failed.txt",
     },
 )
-def run(context: Context, host: str = "", command: str | None = None) -> None:
-    """Run a command on a host and end with its status; without a command, print a one-line report of the host.
+def run(
+    context: Context,
+    host: str = "",
+    command: str | None = None,
+    hosts: str = "",
+    forks: str = "32",
+    timeout: str = "",
+    retries: str = "0",
+    fail_fast: bool = False,
+    fold: bool = False,
+    json: bool = False,
+    output_dir: str = "",
+) -> None:
+    """Run a command on a host, or on many, and end with its status; without one, print a one-line report of the host.
 
-    The command gets no input. Its output arrives as it is written, byte for byte.
+    The command gets no input. One host's output arrives as it is written, byte for byte; that of many by lines behind
+    the host's name, and the worst status counts.
     """
+    if hosts:
+        from tasks.remote import fanout, reporting
+
+        limits = fanout.limits(forks, timeout, retries, fail_fast=fail_fast)
+        form = reporting.Form(fold, json, Path(output_dir) if output_dir else None)
+        _run_on_many(context, (host, hosts), _line(command), limits, form)
+        return
     name = _host_name(host)
     line = shlex.join(options.words()) if command is None else command
     if command is not None and not command.strip():
@@ -48,14 +79,14 @@ def run(context: Context, host: str = "", command: str | None = None) -> None:
 @command(options_help={"json": "the same as one JSON document"})
 def hosts(_context: Context, json: bool = False) -> None:
     """List the hosts of the inventory and of the tailnet: name, groups, address, user, whether they are online."""
+    from tasks.remote import listing
+
     settings = load_settings()
     inventory = _with_tailnet_if_up(settings)
     if json:
-        console.document([_as_record(host) for host in inventory.hosts.values()])
-        return
-    rows = [["host", "groups", "address", "user", "online"]]
-    rows += [_as_row(host) for host in inventory.hosts.values()]
-    console.say(console.visible(console.table(rows)) if len(rows) > 1 else "there are no hosts")
+        console.document(listing.as_records(inventory))
+    else:
+        console.say(listing.as_table(inventory))
 
 
 @command(
@@ -110,13 +141,38 @@ def shell(context: Context, host: str = "") -> None:
     tools.become_ssh(load_settings(), name)
 
 
+def _run_on_many(context: Context, who: tuple[str, str], line: str, limits: "Limits", form: "Form") -> None:
+    from tasks.remote import many, patterns
+
+    if who[0]:
+        raise UsageFailure("expected --host or --hosts, got both")
+    ways = ways_of(load_settings())
+    names = patterns.select(who[1], ways.inventory)
+    if is_dry(context):
+        console.say("\n".join(f"would run on {name}: {line}" for name in names))
+        return
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    status = many.run(names, many.Request(line, ways, limits, form, coloured))
+    if status:
+        raise RemoteExit(status)
+
+
+def _line(command: str | None) -> str:
+    line = shlex.join(options.words()) if command is None else command
+    if not line.strip():
+        raise UsageFailure("--hosts: expected a command for the hosts, as --command=… or after --")
+    return line
+
+
 def run_on(settings: Settings, name: str, line: str) -> None:
     """Run a line in the host's shell and fail with its status; without a line, print the host's report."""
     with ways_of(settings).to(name).connect() as session:
         if line:
             _run(session, name, line)
         else:
-            console.say(f"{name}: {_report(session, name)}")
+            from tasks.remote import report
+
+            console.say(f"{name}: {report.of(session, name)}")
 
 
 def await_host(settings: Settings, host: str, seconds: float) -> None:
@@ -180,20 +236,6 @@ def _run(session: "Session", name: str, line: str) -> None:
         raise RemoteExit(ended.exit_status)
 
 
-def _report(session: "Session", name: str) -> str:
-    from tasks.remote import report
-
-    said, complained = bytearray(), bytearray()
-    session.run(report.COMMAND, said.extend, complained.extend)
-    facts = report.parse(bytes(said))
-    if not facts:
-        why = console.visible(complained.decode(errors="replace").strip())
-        raise Unavailable(
-            f"{name} does not say how it is", why=why, next_step=f"`inv remote.run --host={name} -- true`"
-        )
-    return console.visible(report.one_line(facts))
-
-
 def _host_name(text: str) -> str:
     from tasks.remote import names
 
@@ -235,23 +277,3 @@ def _store(settings: Settings) -> "Store":
     from tasks.remote.hostkeys import Store
 
     return Store(settings.state_folder / KNOWN_HOSTS)
-
-
-def _as_row(host: "Host") -> list[str]:
-    online = "-" if host.peer is None else "yes" if host.peer.online else "no"
-    address = host.address if host.port == 22 else f"{host.address}:{host.port}"
-    return [host.name, ",".join(host.groups) or "-", host.problem or address, host.user or "-", online]
-
-
-def _as_record(host: "Host") -> dict[str, object]:
-    return {
-        "name": host.name,
-        "groups": list(host.groups),
-        "address": host.address,
-        "port": host.port,
-        "user": host.user or None,
-        "online": host.peer.online if host.peer else None,
-        "system": (host.peer.system or None) if host.peer else None,
-        "not_applied": list(host.not_applied),
-        "problem": host.problem or None,
-    }

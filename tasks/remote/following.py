@@ -7,9 +7,11 @@ import contextlib
 import shlex
 import signal
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from tasks.errors import Refused
+from tasks.errors import Failure, Refused
+from tasks.remote.feeding import Feed, feeding
+from tasks.remote.halting import Halt
 from tasks.remote.output import Sink
 from tasks.remote.transport import BROKEN, FAREWELL_SECONDS, OPENSSH, Channel, Transport, lost, words
 
@@ -20,10 +22,12 @@ REPLY_SECONDS = 3.0
 CHUNK = 4 * 1024 * 1024  # all that can be waiting is read at once: reading a part would move the rest in memory
 # Ends the process groups of this connection's other commands: the processes that have our own parent, which is sshd's
 # process for this connection alone. Tailscale SSH ends its commands by itself.
-END_SIBLINGS = "exec /bin/sh -c " + shlex.quote(
+END_SIBLINGS = (
     'for p in $(ps -A -o pid= -o ppid= | while read -r p q; do [ "$q" = "$PPID" ] && [ "$p" != $$ ] && echo "$p"; done)'
-    '; do kill -TERM "-$p"; done'
+    '; do kill -{signal} "-$p"; done'
 )
+# What obeys no SIGTERM is killed; both waits together stay well below the two seconds that Ctrl-C may take.
+ENDINGS = (("TERM", FAREWELL_SECONDS), ("KILL", 0.5))
 
 
 @dataclass(frozen=True)
@@ -42,38 +46,54 @@ class Follower:
     transport: Transport
     channel: Channel
     silence: float = SILENT_SECONDS
+    halt: Halt = field(default_factory=Halt)
 
-    def run(self, command: str, out: Sink, err: Sink) -> Ended:
-        """Run the command with nothing on its stdin; whatever ends us (Ctrl-C) ends the command too."""
+    def run(self, command: str, out: Sink, err: Sink, feed: Feed | None = None) -> Ended:
+        """Run the command with nothing on its stdin, or what `feed` writes; whatever ends us (Ctrl-C) ends the command too."""
         try:
             self.transport.request(self.channel, "exec", command, reply=True)
             # Our next packet carries the acknowledgement that sshd's Nagle algorithm waits for. Not without end, as
             # paramiko's own exec_command waits: on a dead link the watch below must get its turn.
-            self.channel.event.wait(min(REPLY_SECONDS, self.silence))
-            self.channel.shutdown_write()
-            self._follow(out, err)
+            with self.halt.waking(self.channel.event.set):
+                self.channel.event.wait(min(REPLY_SECONDS, self.silence))
+            with feeding(self.channel, feed):
+                self._follow(out, err)
             return self._ended()
         except BaseException:
-            self._end_remotely()
+            if not self._end_remotely() and self.halt.failure:
+                raise _unknown(self.halt.failure) from None
             raise
         finally:
             self.channel.close()
 
-    def _end_remotely(self) -> None:
-        if not self.transport.is_active() or self.channel.closed:
-            return
-        self.transport.request(self.channel, "signal", "TERM", reply=False)
+    def _end_remotely(self) -> bool:
+        """End the command's process group there, and return whether the server says that it has ended."""
+        for name, seconds in ENDINGS:
+            if not self.transport.is_active() or self.channel.closed:
+                break
+            self._signal(name)
+            if self.channel.status_event.wait(seconds):
+                break
+        return self.channel.status_event.is_set() and self.transport.is_active()
+
+    def _signal(self, name: str) -> None:
+        self.transport.request(self.channel, "signal", name, reply=False)
         if self.transport.remote_version.startswith(OPENSSH):
             # For root sshd refuses that ("session signalling requires privilege separation", session.c).
             with contextlib.suppress(*BROKEN):
                 helper = self.transport.open_session(timeout=FAREWELL_SECONDS)
-                self.transport.request(helper, "exec", END_SIBLINGS, reply=False)
-        self.channel.status_event.wait(FAREWELL_SECONDS)
+                line = "exec /bin/sh -c " + shlex.quote(END_SIBLINGS.format(signal=name))
+                self.transport.request(helper, "exec", line, reply=False)
 
     def _follow(self, out: Sink, err: Sink) -> None:
         bell = _Bell()
         self.channel.in_buffer.set_event(bell)
         self.channel.in_stderr_buffer.set_event(bell)
+        with self.halt.waking(bell.set):
+            self._listen(bell, out, err)
+        self._drain(out, err)
+
+    def _listen(self, bell: "_Bell", out: Sink, err: Sink) -> None:
         unanswered = 0
         while not (self.channel.closed or (self.channel.eof_received and self.channel.exit_status_ready())):
             if bell.listen(self.silence) or self.transport.answered.is_set():
@@ -83,8 +103,8 @@ class Follower:
                     raise lost(self.name, f"it has been silent for {self.silence * (unanswered + 1):.0f} s")
                 unanswered += 1
                 self.transport.ask_for_life()
+            self.halt.check()
             self._drain(out, err)
-        self._drain(out, err)
 
     def _drain(self, out: Sink, err: Sink) -> None:
         while self.channel.recv_ready() or self.channel.recv_stderr_ready():
@@ -104,6 +124,10 @@ class Follower:
         if not self.channel.event_ready:
             raise Refused(f"{self.name} refuses to run commands")
         raise lost(self.name, "the server ended the command without a status")
+
+
+def _unknown(failure: Failure) -> Failure:
+    return type(failure)(failure.what, why="its command may still run there", cause="unknown")
 
 
 class _Bell(threading.Event):

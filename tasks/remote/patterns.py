@@ -149,8 +149,8 @@ def _lines(file: Path) -> Iterable[str]:
             raise _bad(f"{names.shown(str(file))} is larger than {LARGEST_FILE} bytes")
         text = file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is not UTF-8 text"
-        raise _bad(f"cannot read {names.shown(str(file))}: {why.lower()}") from None
+        why = (error.strerror or "").lower() if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise _bad(f"cannot read {names.shown(str(file))}: {why}") from None
     return [line.partition("#")[0] for line in text.splitlines()]
 
 

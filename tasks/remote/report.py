@@ -5,6 +5,11 @@ What a system does not tell (no /proc, no df) is left out; noise of a login's st
 
 import re
 import shlex
+from typing import Protocol
+
+from tasks.console import visible
+from tasks.errors import Unavailable
+from tasks.remote.output import Sink
 
 MARK = "platform-report:"
 # /bin/sh of Debian, Alpine, macOS and the BSDs. Double quotes only: the whole stands in single quotes.
@@ -31,6 +36,27 @@ LONGEST_ANSWER = 65536
 NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,6})?")
 KIB_PER_GIB = 1024 * 1024
 MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+class Runs(Protocol):
+    """What runs a command on the host."""
+
+    def run(self, command: str, out: Sink, err: Sink, /) -> object:
+        """Run it to its end."""
+        ...
+
+
+def of(session: Runs, name: str) -> str:
+    """Ask a host, and return its line; Unavailable when it does not answer as a system does."""
+    said, complained = bytearray(), bytearray()
+    session.run(COMMAND, said.extend, complained.extend)
+    facts = parse(bytes(said))
+    if not facts:
+        why = visible(complained.decode(errors="replace").strip())
+        raise Unavailable(
+            f"{name} does not say how it is", why=why, next_step=f"`inv remote.run --host={name} -- true`"
+        )
+    return visible(one_line(facts))
 
 
 def parse(answer: bytes) -> dict[str, str]:

@@ -77,6 +77,20 @@ class Transport(paramiko.Transport):
             common.MSG_CHANNEL_REQUEST: self._hear_channel_request,
         }
 
+    def shake_hands(self) -> None:
+        """Exchange keys with the server; TimeoutError when it takes longer than its parts may."""
+        done = threading.Event()
+        # With an event of ours it returns at once; its own waiting looks ten times a second.
+        self.start_client(event=done)
+        finished = done.wait(self.banner_timeout + self.handshake_timeout)
+        error = self.get_exception()
+        if error is not None:
+            raise error
+        if not finished:
+            raise TimeoutError("the server does not finish the key exchange")
+        if not self.is_active():
+            raise EOFError("the server hung up during the key exchange")
+
     def try_none(self, user: str) -> Answer:
         """Try to log in without anything."""
         return self._answer(lambda: self.auth_none(user))

@@ -1,0 +1,295 @@
+"""Owns many hosts at once: bounded threads, deadlines, events in, results out. Knows no SSH.
+
+The work for one host is a callable that returns when it is done and raises a Failure when it is not. One thread for a
+host in turn, no thread for a clock: the caller's own thread waits for the next event or deadline, and for nothing else.
+"""
+
+import heapq
+import random
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+
+from tasks import options
+from tasks.errors import Failure, RemoteExit, TimedOut, Unavailable
+from tasks.remote.halting import Halt
+
+GRACE = 3.0  # seconds that a host's work may take to end after it was asked to
+INTERRUPTED_GRACE = 1.5  # the same after Ctrl-C, when a person waits
+FLEETING = "fleeting"
+"""The cause of a failure that the same attempt would most likely not meet again."""
+FLEETING_TRIES = 4
+PAUSE = 0.2  # seconds before the first further try; doubles, and is spread so that hosts do not try in step
+LONGEST_PAUSE = 5.0
+CANCELLED = "cancelled"
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many hosts at once, how many of them may be connecting, and how long and how often each is tried.
+
+    `timeout` is in seconds from a host's start, connecting included; `retries` are for what failed before its command
+    started; `fail_fast` starts no further host after a failure.
+    """
+
+    forks: int = 32
+    connecting: int = 16
+    timeout: float | None = None
+    retries: int = 0
+    fail_fast: bool = False
+
+
+def limits(forks: str, timeout: str, retries: str, *, fail_fast: bool) -> Limits:
+    """Return the limits that the texts of the options mean; an empty timeout is none."""
+    return Limits(
+        forks=options.count("forks", forks),
+        timeout=options.duration("timeout", timeout) if timeout else None,
+        retries=0 if retries == "0" else options.count("retries", retries),
+        fail_fast=fail_fast,
+    )
+
+
+@dataclass(frozen=True)
+class Started:
+    """A host has its turn."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a host's turn ended: well when `failure` is None. `seconds` is from its first try to its end."""
+
+    name: str
+    failure: Failure | None
+    seconds: float
+    tries: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """What became of every host, in the order they were given; `interrupted` by Ctrl-C or not."""
+
+    outcomes: tuple[Outcome, ...]
+    interrupted: bool
+
+
+class Turn:
+    """One host's turn, as its work sees it: its name, the word to end, and what the work must tell."""
+
+    def __init__(self, name: str, gate: threading.Semaphore) -> None:
+        self.name = name
+        self.halt = Halt()
+        self.started = False
+        self.began = time.monotonic()
+        self._gate = gate
+
+    @contextmanager
+    def connecting(self) -> Iterator[None]:
+        """Within, at most so many hosts are as the limits allow."""
+        with self._gate:
+            self.halt.check()
+            yield
+
+    def start(self) -> None:
+        """Tell that the command starts now: from here on nothing is ever tried again."""
+        self.halt.check()
+        self.started = True
+
+
+Work = Callable[[Turn], None]
+Event = Started | Outcome
+Tell = Callable[[Event | None], None]
+
+
+def run(names: Sequence[str], work: Work, limits: Limits, tell: Tell, *, tick: float | None = None) -> Results:
+    """Do the work for every host and return what became of each.
+
+    `tell` hears each event in the caller's thread; None after `tick` seconds without one. The first Ctrl-C ends
+    everything within two seconds; the second raises KeyboardInterrupt. BrokenPipeError when nobody reads our output.
+    """
+    return _FanOut(names, work, limits, tell, tick).run()
+
+
+@dataclass
+class _FanOut:
+    names: Sequence[str]
+    work: Work
+    limits: Limits
+    tell: Tell
+    tick: float | None
+    events: "SimpleQueue[Turn | Outcome | BrokenPipeError | None]" = field(default_factory=SimpleQueue)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    running: dict[str, Turn] = field(default_factory=dict)
+    interrupted: bool = False
+    reader_gone: BrokenPipeError | None = None
+
+    def run(self) -> Results:
+        self.waiting = deque(self.names)
+        self.gate = threading.Semaphore(self.limits.connecting)
+        self.deadlines: list[tuple[float, str, bool]] = []  # a heap; the last says whether it was asked to end
+        self.end: float | None = None
+        with self._interrupts():
+            for _ in range(min(self.limits.forks, len(self.names))):
+                threading.Thread(target=self._work_through, daemon=True).start()
+            while len(self.outcomes) < len(self.names):
+                self._next()
+        if self.reader_gone:
+            raise self.reader_gone
+        return Results(tuple(self.outcomes[name] for name in self.names), self.interrupted)
+
+    def _next(self) -> None:
+        """Wait for one event or deadline, and act on it."""
+        seconds = self._until_next()
+        try:
+            event = self.events.get(timeout=seconds)
+        except Empty:
+            self._pass_deadlines()
+            self.tell(None)
+            return
+        match event:
+            case Turn():
+                self._note_start(event)
+            case Outcome():
+                self._note(event)
+            case None:
+                self._stop_everything()
+            case BrokenPipeError():
+                self.reader_gone = event
+                self._stop_everything()
+
+    def _until_next(self) -> float | None:
+        ends = [self.deadlines[0][0]] if self.deadlines else []
+        ends += [] if self.end is None else [self.end]
+        now = time.monotonic()
+        waits = [max(0.0, end - now) for end in ends] + ([] if self.tick is None else [self.tick])
+        return min(waits, default=None)
+
+    def _note_start(self, turn: Turn) -> None:
+        self.running[turn.name] = turn
+        if self.limits.timeout is not None:
+            heapq.heappush(self.deadlines, (turn.began + self.limits.timeout, turn.name, False))
+        if self.interrupted:
+            turn.halt.ask(_cancelled(turn.name))
+        self.tell(Started(turn.name))
+
+    def _note(self, outcome: Outcome) -> None:
+        self._record(outcome)
+        if outcome.failure and self.limits.fail_fast:
+            self._start_no_more("another host failed before its turn")
+
+    def _record(self, outcome: Outcome) -> None:
+        if outcome.name not in self.outcomes:  # else it was given up, and ended after all
+            self.running.pop(outcome.name, None)
+            self.outcomes[outcome.name] = outcome
+            self.tell(outcome)
+
+    def _pass_deadlines(self) -> None:
+        now = time.monotonic()
+        while self.deadlines and self.deadlines[0][0] <= now:
+            _, name, asked = heapq.heappop(self.deadlines)
+            turn = self.running.get(name)
+            if turn and asked:
+                self._give_up(turn)
+            elif turn:
+                turn.halt.ask(TimedOut(f"{name} was not done within {self.limits.timeout:g} s"))
+                heapq.heappush(self.deadlines, (now + GRACE, name, True))
+        if self.end is not None and self.end <= now:
+            for turn in list(self.running.values()):
+                self._give_up(turn)
+
+    def _stop_everything(self) -> None:
+        self.interrupted = True
+        self.end = time.monotonic() + INTERRUPTED_GRACE
+        self._start_no_more("interrupted before its turn")
+        for turn in list(self.running.values()):
+            turn.halt.ask(_cancelled(turn.name))
+
+    def _start_no_more(self, why: str) -> None:
+        while True:
+            try:
+                name = self.waiting.popleft()
+            except IndexError:
+                return
+            self._record(Outcome(name, Unavailable(f"{name} was not tried", why=why, cause=CANCELLED), 0.0, 0))
+
+    def _give_up(self, turn: Turn) -> None:
+        """Take the host's end as it looks from here; its thread ends by itself, later."""
+        failure = turn.halt.failure or _cancelled(turn.name)
+        if turn.started:
+            failure = type(failure)(failure.what, why="its command may still run there", cause=UNKNOWN)
+        self._note(Outcome(turn.name, failure, time.monotonic() - turn.began, 1))
+
+    def _work_through(self) -> None:
+        """Take one host after the other, in a thread of its own, until none is left."""
+        while True:
+            try:
+                name = self.waiting.popleft()
+            except IndexError:
+                return
+            turn = Turn(name, self.gate)
+            self.events.put(turn)
+            self.events.put(self._turn(turn))
+
+    def _turn(self, turn: Turn) -> Outcome:
+        tries = 1
+        while True:
+            try:
+                failure = _attempt(self.work, turn)
+            except BrokenPipeError as error:
+                # Nobody reads our output any more: no host's failure, but the end of all.
+                self.events.put(error)
+                failure = _cancelled(turn.name)
+            if turn.halt.failure or not self._may_retry(turn, failure, tries):
+                return Outcome(turn.name, failure, time.monotonic() - turn.began, tries)
+            pause = min(LONGEST_PAUSE, PAUSE * 2**tries)
+            turn.halt.sleep(random.uniform(pause / 2, pause))
+            tries += 1
+
+    def _may_retry(self, turn: Turn, failure: Failure | None, tries: int) -> bool:
+        if turn.started or not isinstance(failure, Unavailable | TimedOut):
+            return False
+        return tries <= self.limits.retries or (failure.cause == FLEETING and tries < FLEETING_TRIES)
+
+    @contextmanager
+    def _interrupts(self) -> Iterator[None]:
+        """Let the first Ctrl-C be an event like others, so that it cannot come between an event and its record."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def interrupt(_number: int, _frame: object) -> None:
+            signal.signal(signal.SIGINT, before)
+            self.events.put(None)
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def _attempt(work: Work, turn: Turn) -> Failure | None:
+    try:
+        turn.halt.check()
+        work(turn)
+    except RemoteExit as ended:
+        return ended
+    except Failure as failure:
+        # What broke because we broke it is told as the reason why.
+        return turn.halt.failure if turn.halt.failure and failure.cause != UNKNOWN else failure
+    except BrokenPipeError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the end of a thread: a bug must not look like a host that hangs
+        return Failure(f"a bug in the Platform Manager: {type(error).__name__}: {error}")
+    return None
+
+
+def _cancelled(name: str) -> Failure:
+    return Unavailable(f"{name} was interrupted", cause=CANCELLED)

@@ -1,0 +1,86 @@
+"""Owns the connection to one of many hosts: straight on the transport, without Fabric.
+
+Fabric's Connection is a millisecond and a Config for each host, and its import costs as much as ten logins. What is
+done here is what it does in `ssh`, in the same order: dial, key exchange, host key, login, one channel.
+"""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Protocol
+
+from tasks.remote.feeding import Feed
+from tasks.remote.following import Ended, Follower
+from tasks.remote.halting import Halt
+from tasks.remote.hostkeys import Verifier
+from tasks.remote.login import Attempts, Login
+from tasks.remote.output import ReaderGone, Sink
+from tasks.remote.transport import BROKEN, Tell, Transport, host_key, lost, not_connected, words
+
+
+class Reachable(Protocol):
+    """What a link needs of the way to a host."""
+
+    def dial(self) -> socket.socket:
+        """Return a socket to the host's SSH port."""
+        ...
+
+    def verifier(self) -> Verifier:
+        """Return what decides about the host's key."""
+        ...
+
+    def login(self) -> Login:
+        """Return who logs in, and with which keys."""
+        ...
+
+
+class Link:
+    """A host, connected and logged in, for one command."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+
+    def run(self, command: str, out: Sink, err: Sink, feed: Feed | None = None) -> Ended:
+        """Run one shell command with nothing on its stdin, or what `feed` writes; hand its output on as it comes.
+
+        A connection that breaks meanwhile is Unavailable, "outcome unknown". Whatever ends us ends the command too.
+        """
+        try:
+            return self._follower.run(command, out, err, feed)
+        except ReaderGone:
+            raise
+        except BROKEN as error:
+            raise lost(self._follower.name, words(error)) from None
+
+    def close(self) -> None:
+        """Hang up."""
+        self._follower.transport.hang_up()
+
+
+def connect(way: Reachable, tell: Tell, halt: Halt) -> Link:
+    """Dial, check the host's key, log in, open a channel; asked to halt, whatever of it goes on breaks off."""
+    verifier, login = way.verifier(), way.login()
+    sock = way.dial()
+    transport = Transport(sock, kinds=[key.kind for key in verifier.known().keys], tell=tell)
+    try:
+        with _breaking_off(sock, halt):
+            transport.shake_hands()
+            verifier.check(host_key(transport.get_remote_server_key()))
+            Attempts(verifier.host, login).authenticate(transport)
+            return Link(Follower(verifier.host, transport, transport.open_session(), halt=halt))
+    except BROKEN as error:
+        transport.hang_up()
+        raise not_connected(verifier.host, error) from None
+    except BaseException:
+        transport.hang_up()
+        raise
+
+
+@contextlib.contextmanager
+def _breaking_off(sock: socket.socket, halt: Halt) -> Iterator[None]:
+    def break_off() -> None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+    with halt.waking(break_off):
+        yield
