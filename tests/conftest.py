@@ -95,7 +95,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SESSION_HOME] = _make_home(folder)
     for name in [name for name in os.environ if name.startswith(NOT_INHERITED) or name.upper() in NOT_INHERITED_EITHER]:
         del os.environ[name]
-    os.environ.update(_variables(config.stash[SESSION_HOME]))
+    os.environ.update(variables(config.stash[SESSION_HOME]))
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
@@ -131,7 +131,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """Give each test a home of its own, and see that nothing of it is alive afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="pm-", dir="/tmp"))
     own = _make_home(folder)
-    for name, value in _variables(own).items():
+    for name, value in variables(own).items():
         monkeypatch.setenv(name, value)
     children, sockets = _children(), _listening()
     try:
@@ -146,7 +146,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
 @pytest.fixture
 def inv() -> Inv:
     """Return the runner of the real `inv`."""
-    return _run_inv
+    return run_inv
 
 
 def _make_home(folder: Path) -> Home:
@@ -156,7 +156,8 @@ def _make_home(folder: Path) -> Home:
     return own
 
 
-def _variables(own: Home) -> dict[str, str]:
+def variables(own: Home) -> dict[str, str]:
+    """Return the variables that put a program into that home."""
     return {
         "HOME": str(own.home),
         "XDG_STATE_HOME": str(own.state),
@@ -166,13 +167,14 @@ def _variables(own: Home) -> dict[str, str]:
     }
 
 
-def _run_inv(
+def run_inv(
     *words: str,
     environment: Mapping[str, str] | None = None,
     stdin: str = "",
     folder: Path = ROOT,
     deadline: float = 30.0,
 ) -> Ended:
+    """Run the real `inv`: what the fixture `inv` gives, for fixtures of more than one test."""
     # COVERAGE_… passes through as part of our environment, so that coverage counts the child (`patch = subprocess`).
     with subprocess.Popen(
         [str(INV), *words],

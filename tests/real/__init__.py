@@ -1,0 +1,1 @@
+"""Tests of the whole product on the real programs: tailscaled, headscale, sshd."""
