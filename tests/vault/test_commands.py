@@ -142,7 +142,7 @@ def test_a_value_comes_out_in_a_locale_that_lacks_its_letters(inv: Inv, vault: A
 def test_a_hidden_prompt_asks_at_a_terminal_and_nothing_leaks(vault: AgeStore, home: Home) -> None:
     """Not on the screen, in no argv and no environment, in no file; in clear, base64 or URL form."""
     save_password(vault, KEY, Secret(f"old {CANARY}"))
-    with watched_processes() as seen, at_terminal("vault.set", KEY) as child:
+    with at_terminal("vault.set", KEY) as child, watched_processes() as seen:
         child.expect_exact(PROMPT)
         child.sendline(CANARY)
         child.expect_exact("was replaced")
@@ -212,7 +212,7 @@ def test_a_closed_stdin_is_refused_at_once(vault: AgeStore) -> None:
     argv = ["/bin/sh", "-c", '"$0" vault.set item <&-', str(INV)]
     ended = subprocess.run(argv, cwd=ROOT, capture_output=True, check=False, text=True, timeout=30)
 
-    assert ended.stderr == f"error: there is nobody to ask for the value, and it is not on stdin{HOW}"
+    assert ended.stderr == f"error: the value is empty{HOW}"
     assert (ended.returncode, vault.folder.exists()) == (64, False)
 
 
