@@ -11,6 +11,7 @@ import fnmatch
 import hashlib
 import hmac
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -106,15 +107,36 @@ def parse(text: str) -> Iterator[Line]:
             yield Line(fields[0], key, marker)
 
 
+class Index:
+    """The lines of a known_hosts by the names that they spell out, for a run over many hosts."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self.lines = tuple(lines)
+        self._spelled: dict[str, list[Line]] = {}
+        self._others: list[Line] = []  # hashes, wildcards and negations have to be tried one by one
+        for line in self.lines:
+            if line.who.startswith(HASHED) or set("*?!") & set(line.who):
+                self._others.append(line)
+            else:
+                for name in line.who.lower().split(","):
+                    self._spelled.setdefault(name, []).append(line)
+
+    def about(self, name: str) -> list[Line]:
+        """Return the lines that speak of that name, those that spell it first."""
+        return [*self._spelled.get(name, ()), *(line for line in self._others if line.is_about(name))]
+
+
 class Store:
     """The project's own known_hosts, and beside it the keys that the tailnet publishes."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        self._read: tuple[tuple[int, int, int], Index] = ((0, 0, 0), Index(()))
+        self._reading = threading.Lock()
 
     def known(self, name: str, port: int, published: Iterable[str] = ()) -> Known:
         """Return what is known of the host; keys published by the tailnet (for its port 22) are all that counts."""
-        lines = [line for line in self._lines() if line.is_about(entry_name(name, port))]
+        lines = self._index().about(entry_name(name, port))
         revoked = tuple(line.key for line in lines if line.marker == REVOKED)
         keys = tuple(key for key in map(parse_key, published) if key) if port == SSH_PORT else ()
         if keys:
@@ -123,11 +145,11 @@ class Store:
 
     def names(self) -> set[str]:
         """Return the hosts that the file has a key for, as they are written there."""
-        return {line.who for line in self._lines() if not line.marker}
+        return {line.who for line in self._index().lines if not line.marker}
 
     def only_authority(self, name: str, port: int) -> bool:
         """Whether the file knows only a certificate authority for the host, which paramiko cannot check."""
-        lines = [line for line in self._lines() if line.is_about(entry_name(name, port))]
+        lines = self._index().about(entry_name(name, port))
         return bool(lines) and all(line.marker == AUTHORITY for line in lines)
 
     def add(self, name: str, port: int, key: HostKey) -> None:
@@ -143,8 +165,17 @@ class Store:
             lines = [*filter(None, kept), f"{entry_name(name, port)} {key.kind} {key.blob}"]
             files.write_private(self.file, ("\n".join(lines) + "\n").encode())
 
-    def _lines(self) -> Iterator[Line]:
-        return parse(self._text())
+    def _index(self) -> Index:
+        """Return the file's lines, read anew when it is not the one that was read last."""
+        with self._reading:
+            try:
+                state = self.file.stat()
+            except OSError:
+                return Index(())
+            seen = (state.st_ino, state.st_size, state.st_mtime_ns)
+            if self._read[0] != seen:
+                self._read = (seen, Index(parse(self._text())))
+            return self._read[1]
 
     def _text(self) -> str:
         try:

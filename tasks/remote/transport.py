@@ -5,6 +5,7 @@ end with -1; the keepalive is never answered, so that a dead link goes unnoticed
 """
 
 import contextlib
+import functools
 import logging
 import socket
 import threading
@@ -146,6 +147,12 @@ class Transport(paramiko.Transport):
         if self._tell:
             self._tell(message.get_string().decode(errors="replace").rstrip())
 
+    def _parse_debug(self, message: paramiko.Message) -> None:
+        """Pass over what sshd says to whoever debugs it; paramiko would format it, byte by byte, for nobody."""
+
+    def _log(self, level: int, msg: object, *args: object) -> None:
+        """Say nothing: what matters is in the exceptions."""
+
     def _acknowledge(self, message: paramiko.Message) -> None:
         """Let the bytes of an empty message carry the acknowledgement of sshd's unasked one (hostkeys-00@openssh.com).
 
@@ -183,8 +190,9 @@ def agent_keys() -> list[tuple[str, Key]]:
     return [(key.comment or key.get_name(), key) for key in paramiko.Agent().get_keys()]
 
 
+@functools.lru_cache(maxsize=64)
 def load_key(path: Path) -> Key:
-    """Read a private key; PermissionError when it has a passphrase, ValueError when it is none."""
+    """Read a private key, once for all hosts; PermissionError when it has a passphrase, ValueError when it is none."""
     try:
         return Key.from_path(path)
     except TypeError:
