@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks import console, files, process
+from tasks import console, files, process, reach
 from tasks.errors import NotSaved, Unavailable
 from tasks.settings import Settings
 
@@ -59,7 +59,7 @@ class Change:
 
 def ssh_configuration_change(settings: Settings, *, install: bool = False, undo: bool = False) -> Change:
     """Return what the configuration for our hosts changes: in the file for `ssh -F`, or in ~/.ssh/config."""
-    from tasks.remote import openssh, ways_of
+    from tasks.remote import openssh
 
     # Dotfiles are often links into a checkout.
     users = (Path.home() / ".ssh" / "config").resolve()
@@ -67,7 +67,7 @@ def ssh_configuration_change(settings: Settings, *, install: bool = False, undo:
     before = _text(path)
     if undo:
         return Change(path, before, openssh.without_section(before, settings.tailnet))
-    ways = ways_of(settings)
+    ways = reach.ways_of(settings)
     hosts, place = tuple(ways.inventory.hosts.values()), _place(ways, settings)
     for name, why in openssh.left_out(hosts).items():
         console.step(console.visible(f"not in {path}: {name}: {why}"))
@@ -102,7 +102,7 @@ def become_ssh(settings: Settings, name: str) -> None:
 
 
 def _place(ways: "Ways", settings: Settings) -> "Place":
-    from tasks.remote import SOCKET, openssh, ssh_proxy
+    from tasks.remote import openssh, ssh_proxy
 
     # The interpreter itself, not the link in the virtual environment, which would first look for its libraries.
     quick = (os.path.realpath(sys.executable), "-I", "-S", ssh_proxy.__file__)
@@ -110,7 +110,7 @@ def _place(ways: "Ways", settings: Settings) -> "Place":
     return openssh.Place(
         tailnet=settings.tailnet,
         suffix=ways.status.suffix,
-        proxy_command=(*quick, sys.executable, str(settings.runtime_folder / SOCKET), proxy),
+        proxy_command=(*quick, sys.executable, str(settings.runtime_folder / reach.SOCKET), proxy),
         known_hosts=ways.store.file,
         published=settings.state_folder / PUBLISHED,
     )

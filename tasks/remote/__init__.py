@@ -1,29 +1,21 @@
 """The machines behind the network: run, hosts, trust."""
 
-import getpass
 import os
 import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks import console, options
+from tasks import console, options, reach
 from tasks.command import Context, command, is_dry, load_settings
-from tasks.errors import Refused, RemoteExit, Unavailable, UsageFailure
+from tasks.errors import Refused, RemoteExit, UsageFailure
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from tasks.net.localapi import LocalAPI
     from tasks.remote.fanout import Limits
-    from tasks.remote.hostkeys import Store
-    from tasks.remote.inventory import Host, Inventory
+    from tasks.remote.inventory import Host
     from tasks.remote.reporting import Form
     from tasks.remote.ssh import Session
-    from tasks.remote.ways import Ways
-    from tasks.tailnet import TailnetStatus
-
-KNOWN_HOSTS = "known_hosts"
-SOCKET = "tailscaled.sock"
 
 
 @command(
@@ -66,7 +58,7 @@ def run(
         form = reporting.Form(fold, json, Path(output_dir) if output_dir else None)
         _run_on_many(context, (host, hosts), _line(command), limits, form)
         return
-    name = _host_name(host)
+    name = reach.host_name(host)
     line = shlex.join(options.words()) if command is None else command
     if command is not None and not command.strip():
         raise UsageFailure("--command: expected a line for the host's shell, got an empty one")
@@ -82,7 +74,7 @@ def hosts(_context: Context, json: bool = False) -> None:
     from tasks.remote import listing
 
     settings = load_settings()
-    inventory = _with_tailnet_if_up(settings)
+    inventory = reach.inventory_with_tailnet(settings)
     if json:
         console.document(listing.as_records(inventory))
     else:
@@ -99,11 +91,11 @@ def trust(context: Context, host: str = "", replace: bool = False) -> None:
     """Fetch a host's key through the proxy, show its fingerprint and keep it: the host is known from then on."""
     from tasks.remote.transport import fetch_host_key
 
-    name = _host_name(host)
+    name = reach.host_name(host)
     if is_dry(context):
         console.step(f"would fetch the host key of {name} and keep it")
         return
-    way = ways_of(load_settings()).to(name)
+    way = reach.ways_of(load_settings()).to(name)
     verifier = way.verifier()
     shown = fetch_host_key(name, way.dial())
     console.say(f"{name} ({verifier.name}) shows {shown}")
@@ -134,7 +126,7 @@ def shell(context: Context, host: str = "") -> None:
     """Become an interactive ssh on a host."""
     from tasks import tools
 
-    name = _host_name(host)
+    name = reach.host_name(host)
     if is_dry(context):
         console.step(f"would become ssh on {name}")
         return
@@ -146,7 +138,7 @@ def _run_on_many(context: Context, who: tuple[str, str], line: str, limits: "Lim
 
     if who[0]:
         raise UsageFailure("expected --host or --hosts, got both")
-    ways = ways_of(load_settings())
+    ways = reach.ways_of(load_settings())
     names = patterns.select(who[1], ways.inventory)
     if is_dry(context):
         console.say("\n".join(f"would run on {name}: {line}" for name in names))
@@ -166,7 +158,7 @@ def _line(command: str | None) -> str:
 
 def run_on(settings: Settings, name: str, line: str) -> None:
     """Run a line in the host's shell and fail with its status; without a line, print the host's report."""
-    with ways_of(settings).to(name).connect() as session:
+    with reach.ways_of(settings).to(name).connect() as session:
         if line:
             _run(session, name, line)
         else:
@@ -179,8 +171,8 @@ def await_host(settings: Settings, host: str, seconds: float) -> None:
     """Return when the host's SSH server answers through the proxy, within `seconds`; it may join meanwhile."""
     from tasks.remote.dialling import await_ssh
 
-    name = _host_name(host)
-    await_ssh(lambda: ways_of(settings, quiet=True).to(name).dial(), seconds=seconds)
+    name = reach.host_name(host)
+    await_ssh(lambda: reach.ways_of(settings, quiet=True).to(name).dial(), seconds=seconds)
 
 
 def inventory_of(settings: Settings) -> "tuple[Host, ...]":
@@ -192,37 +184,7 @@ def inventory_of(settings: Settings) -> "tuple[Host, ...]":
 
 def known_host_names(settings: Settings) -> set[str]:
     """Return the names that a host key is known for."""
-    return _store(settings).names()
-
-
-def ways_of(settings: Settings, *, quiet: bool = False) -> "Ways":
-    """Return the ways to every host; what they share is read here, once.
-
-    `quiet` is for who tries again by himself: nothing is said, and no dial is waited out.
-    """
-    from tasks.remote import inventory
-    from tasks.remote.dialling import PATIENCE, Dialler
-    from tasks.remote.proxy import Proxy
-    from tasks.remote.ways import Ways
-
-    api = _api(settings)
-    status = _status(settings, api)
-    known = inventory.with_tailnet(inventory.load(settings.inventory), status)
-    say = (lambda _: None) if quiet else console.step
-    proxy = Proxy(settings.proxy_host, settings.proxy_port)
-    for file in known.unread:
-        say(f"{file} is encrypted; its variables are not known here")
-    return Ways(
-        inventory=known,
-        status=status,
-        resolve=api.resolve,
-        store=_store(settings),
-        dialler=Dialler(proxy, api.status, api.dial_error, say, patience=0.0 if quiet else PATIENCE, ping=api.ping),
-        user=getpass.getuser(),
-        keys_folder=Path.home() / ".ssh",
-        ask=console.ask_yes if console.may_ask() else None,
-        say=say,
-    )
+    return reach.store(settings).names()
 
 
 def _run(session: "Session", name: str, line: str) -> None:
@@ -234,46 +196,3 @@ def _run(session: "Session", name: str, line: str) -> None:
         console.step(f"{name}: the command was killed by SIG{ended.signal}")
     if ended.exit_status:
         raise RemoteExit(ended.exit_status)
-
-
-def _host_name(text: str) -> str:
-    from tasks.remote import names
-
-    if not text:
-        raise UsageFailure("--host: expected the name of a host", next_step="`inv remote.hosts` lists them")
-    try:
-        return names.host_name(text)
-    except ValueError as error:
-        raise UsageFailure(f"--host: {error}") from None
-
-
-def _api(settings: Settings) -> "LocalAPI":
-    from tasks.net.localapi import LocalAPI
-
-    return LocalAPI(settings.runtime_folder / SOCKET)
-
-
-def _status(settings: Settings, api: "LocalAPI") -> "TailnetStatus":
-    try:
-        return api.status()
-    except Unavailable as error:
-        raise Unavailable(
-            f"the network {settings.tailnet!r} is down", why=error.why, next_step="`inv net.up`", cause="down"
-        ) from None
-
-
-def _with_tailnet_if_up(settings: Settings) -> "Inventory":
-    from tasks.remote import inventory
-
-    written = inventory.load(settings.inventory)
-    try:
-        return inventory.with_tailnet(written, _status(settings, _api(settings)))
-    except Unavailable as error:
-        console.step(f"{error.what}: only the inventory's hosts are listed")
-        return written
-
-
-def _store(settings: Settings) -> "Store":
-    from tasks.remote.hostkeys import Store
-
-    return Store(settings.state_folder / KNOWN_HOSTS)

@@ -49,7 +49,7 @@ class Follower:
     halt: Halt = field(default_factory=Halt)
 
     def run(self, command: str, out: Sink, err: Sink, feed: Feed | None = None) -> Ended:
-        """Run the command with nothing on its stdin, or what `feed` writes; whatever ends us (Ctrl-C) ends the command too."""
+        """Run the command with nothing on its stdin, or what `feed` writes; whatever ends us ends the command too."""
         try:
             self.transport.request(self.channel, "exec", command, reply=True)
             # Our next packet carries the acknowledgement that sshd's Nagle algorithm waits for. Not without end, as

@@ -12,6 +12,7 @@ from fabric.config import Config
 from fabric.connection import Connection
 from fabric.runners import Remote
 
+from tasks.remote.feeding import Feed
 from tasks.remote.following import SILENT_SECONDS, Ended, Follower
 from tasks.remote.hostkeys import Verifier
 from tasks.remote.login import Attempts, Login
@@ -28,13 +29,13 @@ class Session:
         self._connection = connection
         self._name = name
 
-    def run(self, command: str, out: Sink, err: Sink) -> Ended:
-        """Run one shell command with nothing on its stdin; hand its output on as it comes.
+    def run(self, command: str, out: Sink, err: Sink, feed: Feed | None = None) -> Ended:
+        """Run one shell command with nothing on its stdin, or what `feed` writes; hand its output on as it comes.
 
         A connection that breaks meanwhile is Unavailable, "outcome unknown". Whatever ends us ends the command too.
         """
         try:
-            ended: Ended = self._connection.run(command, out=out, err=err)
+            ended: Ended = self._connection.run(command, out=out, err=err, feed=feed)
         except ReaderGone:
             raise
         except BROKEN as error:
@@ -85,10 +86,11 @@ class _Gateway:
 class _Runner(Remote):  # type: ignore[misc]
     """Fabric's runner with constant memory: no copy of the output, no threads, no polling."""
 
-    def run(self, command: str, *, out: Sink, err: Sink) -> Ended:
+    def run(self, command: str, *, out: Sink, err: Sink, feed: Feed | None = None) -> Ended:
         """Run the command to its end."""
         host: _Connection = self.context
-        return Follower(host.host_name, host.transport, host.create_session(), host.silence).run(command, out, err)
+        follower = Follower(host.host_name, host.transport, host.create_session(), host.silence)
+        return follower.run(command, out, err, feed)
 
 
 class _Connection(Connection):  # type: ignore[misc]

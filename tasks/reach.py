@@ -1,0 +1,100 @@
+"""Composes the ways to hosts: settings, inventory, daemon and known hosts, for every command that needs one.
+
+A thin layer that the commands of `net` and `remote` share.
+"""
+
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks import console
+from tasks.errors import Unavailable, UsageFailure
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from tasks.net.localapi import LocalAPI
+    from tasks.remote.hostkeys import Store
+    from tasks.remote.inventory import Inventory
+    from tasks.remote.ways import Ways
+    from tasks.tailnet import TailnetStatus
+
+KNOWN_HOSTS = "known_hosts"
+SOCKET = "tailscaled.sock"
+
+
+def ways_of(settings: Settings, *, quiet: bool = False) -> "Ways":
+    """Return the ways to every host; what they share is read here, once.
+
+    `quiet` is for who tries again by himself: nothing is said, and no dial is waited out.
+    """
+    from tasks.remote import inventory
+    from tasks.remote.dialling import PATIENCE, Dialler
+    from tasks.remote.proxy import Proxy
+    from tasks.remote.ways import Ways
+
+    api = api_of(settings)
+    status = status_of(settings, api)
+    known = inventory.with_tailnet(inventory.load(settings.inventory), status)
+    say = (lambda _: None) if quiet else console.step
+    proxy = Proxy(settings.proxy_host, settings.proxy_port)
+    for file in known.unread:
+        say(f"{file} is encrypted; its variables are not known here")
+    return Ways(
+        inventory=known,
+        status=status,
+        resolve=api.resolve,
+        store=store(settings),
+        dialler=Dialler(proxy, api.status, api.dial_error, say, patience=0.0 if quiet else PATIENCE, ping=api.ping),
+        user=getpass.getuser(),
+        keys_folder=Path.home() / ".ssh",
+        ask=console.ask_yes if console.may_ask() else None,
+        say=say,
+    )
+
+
+def host_name(text: str) -> str:
+    """Return the name that `--host` gives, or refuse what can be none."""
+    from tasks.remote import names
+
+    if not text:
+        raise UsageFailure("--host: expected the name of a host", next_step="`inv remote.hosts` lists them")
+    try:
+        return names.host_name(text)
+    except ValueError as error:
+        raise UsageFailure(f"--host: {error}") from None
+
+
+def api_of(settings: Settings) -> "LocalAPI":
+    """Return the daemon's LocalAPI."""
+    from tasks.net.localapi import LocalAPI
+
+    return LocalAPI(settings.runtime_folder / SOCKET)
+
+
+def status_of(settings: Settings, api: "LocalAPI") -> "TailnetStatus":
+    """Return what the daemon says of itself, or fail because the network is down."""
+    try:
+        return api.status()
+    except Unavailable as error:
+        raise Unavailable(
+            f"the network {settings.tailnet!r} is down", why=error.why, next_step="`inv net.up`", cause="down"
+        ) from None
+
+
+def inventory_with_tailnet(settings: Settings) -> "Inventory":
+    """Return the inventory's hosts, and the tailnet's where the network is up."""
+    from tasks.remote import inventory
+
+    written = inventory.load(settings.inventory)
+    try:
+        return inventory.with_tailnet(written, status_of(settings, api_of(settings)))
+    except Unavailable as error:
+        console.step(f"{error.what}: only the inventory's hosts are listed")
+        return written
+
+
+def store(settings: Settings) -> "Store":
+    """Return the project's own known hosts."""
+    from tasks.remote.hostkeys import Store
+
+    return Store(settings.state_folder / KNOWN_HOSTS)
