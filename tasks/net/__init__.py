@@ -37,8 +37,10 @@ NO_PROXY = "localhost,127.0.0.1,::1"
 def up(context: Context) -> None:
     """Start the daemon and log in; when it is up already, change nothing."""
     from tasks.net.daemon import probe
+    from tasks.vault import offer_rescued
 
     settings = load_settings()
+    offer_rescued(settings)
     daemon = daemon_of(settings)
     status = probe(daemon)
     if status is not None and status.is_up:
@@ -191,7 +193,10 @@ def bring_up(settings: Settings, ask: Ask | None, tell: Tell = console.step) -> 
     from tasks.net.joining import join
     from tasks.programs.pins import pinned
     from tasks.programs.provision import ensure
+    from tasks.vault import begin_vault
 
+    if settings.auth_key is None and not daemon_of(settings).state.exists():
+        begin_vault(settings)
     programs = ensure(pinned("tailscale"), source=settings.programs_source, cache=settings.cache_folder, say=tell)
     daemon = _runtime(daemon_of(settings))
     with files.lock(daemon.lock, deadline=LOCK_DEADLINE):

@@ -1,20 +1,21 @@
-"""Secrets: status, list, get, set, export."""
+"""Secrets: status, list, get, set, rotate, run, export; unlock and lock for Bitwarden."""
 
-import functools
 import os
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tasks import console, files
+from tasks import console, files, options, process
 from tasks.command import Context, command, is_dry, load_settings
-from tasks.errors import Unavailable, UsageFailure
+from tasks.errors import ConfigurationFailure, Failure, Refused, UsageFailure
 from tasks.secret import REDACTOR, Secret
-from tasks.settings import Settings, followed, tailnet_folder
+from tasks.settings import Settings, followed, references, tailnet_folder
 
 if TYPE_CHECKING:
-    from tasks.vault.bw import Account
+    from tasks.vault.bitwarden import BitwardenStore
     from tasks.vault.session import Session
-    from tasks.vault.store import Item, Store
+    from tasks.vault.store import Store
 
 LONGEST_VALUE = 1_000_000  # bytes on stdin; what is longer is no secret but a wrong file
 LONGEST_TYPED = 4095  # bytes; a terminal cuts a longer line without a word (Linux N_TTY_BUF_SIZE)
@@ -50,7 +51,9 @@ def list_(_context: Context, json: bool = False) -> None:
 @command(options_help={"name": "the item, by its exact name", "field": "username, notes or a field of its own"})
 def get(_context: Context, name: str, field: str = "password") -> None:
     """Print one value of an item, and nothing else."""
-    console.hand_over(_value(open_vault(load_settings()).get(name), field))
+    from tasks.vault.references import value_of
+
+    console.hand_over(value_of(open_vault(load_settings()).get(name), field))
 
 
 @command(name="set", options_help={"name": "the item, by its exact name; a new one is made"})
@@ -61,15 +64,92 @@ def set_(context: Context, name: str) -> None:
     if is_dry(context):
         console.step(f"would set the password of {name!r} in the {open_vault(settings).name} vault")
         return
-    console.say(save_password(settings, name, _read_value(name)))
+    console.say(_save(settings, name, _read_value(name)))
+
+
+@command(options_help={"name": "the item, by its exact name"})
+def rotate(context: Context, name: str) -> None:
+    """Ask for an item's new password, prove it by a login where it is the auth key, save it, read it back."""
+    settings = load_settings()
+    before = open_vault(settings).get(name)
+    is_key = name == settings.vault_item
+    if is_dry(context):
+        console.step(f"would ask for the new password of {name!r}" + (", log in with it" if is_key else ""))
+        return
+    new = _read_value(name)
+    while is_key and (refusal := _refusal(settings, new)):
+        if not console.may_ask():
+            raise Refused("the new key was refused", why=refusal, next_step="the vault still holds the old one")
+        console.step(f"the key you typed was refused: {refusal}")
+        new = _ask(name)
+    console.say(save_password(settings, before.name, new))
+    if is_key:
+        console.step("a key for one use is spent by the proof; one for many uses serves the next `inv net.up`")
 
 
 @command()
-def export(_context: Context) -> None:
-    """Print the whole vault in clear, in the layout of Bitwarden's unencrypted export."""
-    everything = open_vault(load_settings()).export()
+def unlock(_context: Context) -> None:
+    """Open the Bitwarden vault for a shell to keep: eval "$(inv vault.unlock)"."""
+    session = _bitwarden(load_settings()).unlocked()
+    console.hand_over(Secret(f"export BW_SESSION='{session.reveal()}';"))
+
+
+@command()
+def lock(context: Context) -> None:
+    """Lock the Bitwarden vault: no session that a shell keeps opens it any more."""
+    session = _bitwarden(load_settings())
+    if is_dry(context):
+        console.step("would lock the bitwarden vault")
+        return
+    session.lock()
+    console.say("the bitwarden vault is locked; `unset BW_SESSION` where it was set")
+
+
+@command(words=True, options_help={"only": "the variables to give, such as TOKEN,PASSWORD; without it, all"})
+def run(context: Context, only: str = "") -> None:
+    """Run the words after `--` with the secrets in their environment that lines NAME=vault:ITEM/FIELD of .env name."""
+    from tasks.vault.references import KEYS_OF_VAULTS, chosen, resolved
+    from tasks.vault.session import close_sessions
+
+    settings, words = load_settings(), options.words()
+    if not words:
+        raise UsageFailure("there is nothing to run", next_step="`inv vault.run -- COMMAND …`")
+    wanted = chosen(references(settings.tailnet), options.names(only))
+    if is_dry(context):
+        console.step(f"would run {words[0]} with {', '.join(wanted) or 'no secrets'}")
+        return
+    values = {name: secret.reveal() for name, secret in resolved(open_vault(settings), wanted).items()}
+    own = {name: value for name, value in os.environ.items() if name not in KEYS_OF_VAULTS}
+    close_sessions()
+    process.become(*words, environment={**own, **values})
+
+
+@command(options_help={"to": "bitwarden: create there what it does not have, instead of printing"})
+def export(context: Context, to: str = "") -> None:
+    """Print the whole vault in clear, in Bitwarden's unencrypted layout; or copy it with --to=bitwarden."""
+    settings = load_settings()
+    if to:
+        _move(settings, to, dry=is_dry(context))
+        return
+    everything = open_vault(settings).export()
     console.step("this is every secret of the vault in clear: do not leave it in a file")
     console.hand_over(everything)
+
+
+def _move(settings: Settings, to: str, *, dry: bool) -> None:
+    from tasks.vault import moving
+
+    if to != "bitwarden" or settings.vault == to:
+        raise UsageFailure(f"--to: expected bitwarden, with another VAULT to copy from, got {to!r}")
+    source, target = open_vault(settings), open_vault(replace(settings, vault=to))
+    plan = moving.plan(source, target)
+    if plan.present:
+        console.step(f"there already, left as they are: {moving.names(plan.present)}")
+    console.step(f"would create: {moving.names(plan.missing)}" if plan.missing else "there is nothing to create")
+    if dry or not plan.missing or (console.may_ask() and not console.ask_yes("create them?")):
+        return
+    for ref in plan.missing:
+        console.say(f"{ref.name!r} is new (revision {moving.create(source, target, ref).revision})")
 
 
 def open_vault(settings: Settings) -> "Store":
@@ -86,6 +166,8 @@ def bitwarden_session(settings: Settings) -> "Session":
     from tasks.programs.pins import pinned
     from tasks.programs.provision import ensure
     from tasks.vault.bw import Account, account_name
+    from tasks.vault.session import session_of
+    from tasks.vault.signin import Person
 
     programs = ensure(pinned("bw"), source=settings.programs_source, cache=settings.cache_folder, say=console.step)
     own = tailnet_folder(ACCOUNTS)
@@ -102,19 +184,7 @@ def bitwarden_session(settings: Settings) -> "Session":
         password=followed(settings.bw_password, "master password"),
         session=followed(settings.bw_session, "session"),
     )
-    return _session_of(account)
-
-
-@functools.cache
-def _session_of(account: "Account") -> "Session":
-    import atexit
-
-    from tasks.vault.session import Session
-    from tasks.vault.signin import Person
-
-    session = Session(account, Person(console.ask_hidden if console.may_ask() else None, console.step))
-    atexit.register(session.close)
-    return session
+    return session_of(account, Person(console.ask_hidden if console.may_ask() else None, console.step))
 
 
 def read_password(settings: Settings, name: str) -> Secret | None:
@@ -128,20 +198,68 @@ def read_password(settings: Settings, name: str) -> Secret | None:
 
 
 def save_password(settings: Settings, name: str, password: Secret) -> str:
-    """Put a password into the vault, and return where it is now, in words."""
-    from tasks.vault import saving
+    """Put a password that may exist nowhere else into the vault, and return where it is now, in words.
 
+    One that Bitwarden cannot take is kept in the rescue vault, and NotSaved says so.
+    """
+    from tasks.vault import rescue
+
+    if settings.vault != "bitwarden":
+        return _save(settings, name, password)
+    keep = rescue.rescue_vault(settings.state_folder)
+    return str(rescue.save_or_keep(_bitwarden_store(settings), keep, name, password, console.step))
+
+
+def offer_rescued(settings: Settings) -> None:
+    """Offer to save what Bitwarden could not take earlier; one look at a folder when there is nothing."""
+    from tasks.vault import rescue
+
+    keep = rescue.rescue_vault(settings.state_folder)
+    for ref in rescue.rescued(keep) if settings.vault == "bitwarden" else []:
+        what = f"a value for {ref.name!r} waits to be saved to Bitwarden (kept since {ref.revision})"
+        if not console.may_ask():
+            console.step(f"{what}; `inv net.up` at a terminal offers it")
+        elif console.ask_yes(f"{what}: save it now?"):
+            console.step(str(rescue.deliver(_bitwarden_store(settings), keep, ref.name)))
+
+
+def begin_vault(settings: Settings) -> None:
+    """Start what the vault needs to be read, beside other work; what cannot be started is told when it is read."""
+    if settings.vault == "bitwarden":
+        with suppress(Failure):
+            bitwarden_session(settings).begin()
+
+
+def _save(settings: Settings, name: str, password: Secret) -> str:
+    from tasks.vault import rescue, saving
+
+    if settings.vault == "bitwarden":
+        return str(rescue.save_exclusively(_bitwarden_store(settings), name, password))
     return str(saving.save_password(open_vault(settings), name, password))
 
 
-def _value(item: "Item", field: str) -> Secret:
-    own = {each.name: each.value for each in item.fields}
-    values = {**own, "password": item.password, "username": item.username, "notes": item.notes}
-    if not values.get(field):
-        having = [name for name, value in values.items() if value]
-        has = "it has " + ", ".join(having) if having else "it is empty"
-        raise Unavailable(f"the item {item.name!r} has no {field}", why=has, cause="no-field")
-    return values[field]
+def _bitwarden(settings: Settings) -> "Session":
+    if settings.vault != "bitwarden":
+        raise ConfigurationFailure(f"the {settings.vault} vault is never locked", next_step="VAULT=bitwarden is")
+    return bitwarden_session(settings)
+
+
+def _bitwarden_store(settings: Settings) -> "BitwardenStore":
+    from tasks.vault.bitwarden import BitwardenStore
+
+    return BitwardenStore(bitwarden_session(settings))
+
+
+def _refusal(settings: Settings, key: Secret) -> str:
+    """Log in with the key beside the running network; return why it was refused, or an empty text."""
+    from tasks.net import daemon_of, up_arguments
+    from tasks.net.proving import prove
+    from tasks.programs.pins import pinned
+    from tasks.programs.provision import ensure
+
+    found = ensure(pinned("tailscale"), source=settings.programs_source, cache=settings.cache_folder, say=console.step)
+    programs = (found.executable("tailscale"), found.executable("tailscaled"))
+    return prove(daemon_of(settings), programs, key, up_arguments(settings))
 
 
 def _check_name(name: str) -> None:

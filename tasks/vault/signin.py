@@ -69,14 +69,14 @@ def _by_password(account: Account, person: Person) -> Secret | None:
     variables = bw.environment(account, BW_PASSWORD=password_of(account, person))
     words = ("login", account.email, "--passwordenv", "BW_PASSWORD", "--raw")
     try:
-        return session_of(bw.run(account, *words, variables=variables))
+        return parse_session(bw.run(account, *words, variables=variables))
     except Refused as refusal:
         if refusal.cause != "two-step" or person.ask is None:
             raise
     # The code goes to bw's own prompt, which reads it from a pipe too; as `--code` everybody could read it.
     del variables["BW_NOINTERACTION"]
     code = person.ask(f"two-step code for {account.email} at {account.host} (hidden): ")
-    return session_of(bw.run(account, *words, stdin=f"{code.reveal()}\n".encode(), variables=variables))
+    return parse_session(bw.run(account, *words, stdin=f"{code.reveal()}\n".encode(), variables=variables))
 
 
 def password_of(account: Account, person: Person) -> Secret:
@@ -98,7 +98,7 @@ def password_of(account: Account, person: Person) -> Secret:
     return typed
 
 
-def session_of(text: str) -> Secret:
+def parse_session(text: str) -> Secret:
     """Return the session that bw printed; anything but 88 characters is none."""
     word = text.strip().rpartition("\n")[2]
     if len(word) != bw.SESSION_LENGTH:
