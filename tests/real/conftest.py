@@ -98,3 +98,8 @@ def node(lab: Lab, home: Home, real_programs: dict[str, str]) -> Iterator[Node]:
     node = Node(name, port, environment, home.state / "platform-manager" / "default")
     yield node
     assert node.inv("net.down").exit_status == 0
+
+
+def other_tailnet(node: Node) -> dict[str, str]:
+    """Return what makes the node's commands those of a second tailnet beside the first."""
+    return {"TAILNET": "other", "TS_SOCKS5_SERVER": f"127.0.0.1:{free_port()}", "TS_HOSTNAME": f"{node.name}-b"}

@@ -13,8 +13,7 @@ import pytest
 
 from tasks import running
 from tests.conftest import INV, ROOT, Home, Inv
-from tests.net.conftest import free_port
-from tests.real.conftest import HOST, Lab, Node
+from tests.real.conftest import HOST, Lab, Node, other_tailnet
 from tests.real.opening import counted_opens
 from tests.waiting import until
 
@@ -224,7 +223,7 @@ def test_real_daemons_hold_nothing_of_ours(lab: Lab, node: Node) -> None:
 def test_a_port_of_its_own_for_each_tailnet(lab: Lab, node: Node) -> None:
     """Two tailnets are up at once."""
     key = lab.key()
-    other = {"TAILNET": "other", "TS_SOCKS5_SERVER": f"127.0.0.1:{free_port()}", "TS_HOSTNAME": f"{node.name}-b"}
+    other = other_tailnet(node)
     first = node.inv("net.up", key=key)
     second = node.inv("net.up", key=key, environment=other)
     try:
