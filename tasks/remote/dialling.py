@@ -21,6 +21,7 @@ SLOW_FAILURE = 4.0
 SPURIOUS_FAILURES = 3
 GREETING_SECONDS = 5.0  # an SSH server greets at once, a cold path delays it
 PAUSE = 0.25  # seconds between two looks at a host that may come up
+OFFLINE_SECONDS = 2.0
 WARM_SECONDS = 0.8  # a dial over a path that has just answered a ping; tailscaled needs milliseconds
 CLOSED = ("refused", "reset")
 UNKNOWN_NAME = ("no such host", "resolve failure")
@@ -57,11 +58,20 @@ class Dialler:
         """Return a socket, or None when nothing answered; whatever else went wrong is raised with its cause."""
         for _ in range(1 + SPURIOUS_FAILURES):
             try:
-                return self.proxy.connect(destination.address, destination.port)
+                return self._dial(destination)
             except GeneralFailure as failed:
                 if self._was_silence(destination, failed):
                     return self._over_a_warm_path(destination)
         raise _no_reason(destination)
+
+    def _dial(self, destination: Destination) -> socket.socket:
+        """Dial; a machine that counts as offline gets a moment only, in case the control server is mistaken."""
+        if destination.peer.online:
+            return self.proxy.connect(destination.address, destination.port)
+        try:
+            return self.proxy.connect(destination.address, destination.port, deadline=OFFLINE_SECONDS)
+        except TimedOut:
+            raise absence(destination, destination.peer) from None
 
     def _over_a_warm_path(self, destination: Destination) -> socket.socket | None:
         """Return a socket when the path came up meanwhile; fail when it is up and the port says nothing all the same.

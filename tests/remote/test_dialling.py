@@ -96,6 +96,16 @@ def test_a_machine_that_is_not_there_is_told_from_a_closed_port(world: World, pe
     assert str(gone) == words
 
 
+def test_an_offline_machine_is_told_before_the_proxy_gives_up(world: World) -> None:
+    """The control server knows; its word is tried for two seconds, not for the proxy's five."""
+    world.peer = dataclasses.replace(WEB, online=False)
+    world.proxy.routes["web.tail.test:22"] = servers.SILENT
+    started = time.monotonic()
+
+    assert world.failure(dataclasses.replace(DESTINATION, peer=world.peer)).what == "web is offline"
+    assert time.monotonic() - started < 4
+
+
 def test_a_router_that_is_offline_is_named(world: World) -> None:
     """The host behind it cannot know."""
     world.peer = dataclasses.replace(WEB, online=False)
