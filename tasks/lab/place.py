@@ -15,6 +15,7 @@ from pathlib import Path
 from tasks import files, process, running
 from tasks.errors import ConfigurationFailure, Unavailable
 from tasks.lab import fleet, run_folder_for_sshd
+from tasks.lab.fleet import FleetHost
 from tasks.lab.headscale import DOMAIN, Headscale, PreauthKey, free_port
 from tasks.lab.hosts import LabHost, Machine, check_names, find_sshd, group_of, make_key, user_name
 from tasks.running import Identity
@@ -93,13 +94,13 @@ class Lab:
                 files.private_folder(folder)
             return self._start(names, proxy_port, say)
 
-    def add_fleet(self, nodes: Sequence[str], count: int) -> tuple[str, ...]:
-        """Start `count` hosts more, each an sshd behind one of the running nodes, and return their names."""
+    def add_fleet(self, nodes: Sequence[str], count: int) -> tuple[FleetHost, ...]:
+        """Start `count` hosts more, each an sshd behind one of the running nodes, and return them."""
         hosts = tuple(fleet.members(nodes, count))
         fleet.start(self._machine(), hosts)
         known_hosts = self.state_folder / "known_hosts"
         fleet.write(self._machine(), hosts, inventory_folder=self.inventory, known_hosts_file=known_hosts)
-        return tuple(host.name for host in hosts)
+        return hosts
 
     def stop(self) -> bool:
         """End every process of the lab and remove its folders; return whether there was anything."""
@@ -108,7 +109,7 @@ class Lab:
             found = self.processes()
             for identity in found:
                 running.stop(identity, grace=STOP_GRACE)
-            run_folder_for_sshd.remove_if_ours(self.folder)
+            run_folder_for_sshd.remove_if_unused()
             there = bool(found) or self.state_folder.exists()
             for folder in (self.state_folder, self.runtime_folder):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -178,7 +179,7 @@ class Lab:
         address = server.start(tuple(sorted({host.tag for host in hosts})))
         user = server.create_user()
         if machine.sshd:
-            run_folder_for_sshd.make(self.folder)
+            run_folder_for_sshd.make()
             make_key(machine.client_key)
         for host in hosts:
             host.start()
@@ -221,9 +222,10 @@ class Lab:
             shutil.rmtree(host.folder, ignore_errors=True)
 
     def _is_daemon(self, identity: Identity) -> bool:
-        # sshd writes its whole command line into one word.
-        line = " ".join(identity.argv)
-        return f"{self.folder}/" in line or f"{self.runtime_folder}/" in line
+        # Not whoever names our folder: that may be an editor, or the shell that runs us. sshd's title, a whole command
+        # line in one word, overwrites its environment.
+        has_socket = any(word.startswith(f"--socket={self.runtime_folder}/") for word in identity.argv)
+        return has_socket or (identity.program == "sshd" and f"{self.folder}/" in " ".join(identity.argv))
 
     def _is_marked(self, identity: Identity) -> bool:
         return f"{MARKER}={self.folder}" in running.environment_of(identity)
