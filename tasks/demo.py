@@ -87,7 +87,7 @@ def _show_vault(here: Settings) -> None:
 
 
 def _run_on_hosts(here: Settings) -> None:
-    from tasks.remote import run_on
+    from tasks.reach import run_on
 
     console.say("\n4. Commands on the hosts, over SSH through the proxy.")
     for host in HOSTS:

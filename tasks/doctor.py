@@ -125,7 +125,7 @@ def _vault(settings: Settings) -> Iterator[Finding]:
 
 
 def _inventory(settings: Settings) -> Iterator[Finding]:
-    from tasks.remote import inventory_of
+    from tasks.reach import inventory_of
 
     hosts = inventory_of(settings)
     yield Finding("inventory", Verdict.OK, f"{settings.inventory} has {len(hosts)} hosts")
@@ -134,7 +134,7 @@ def _inventory(settings: Settings) -> Iterator[Finding]:
 def _ssh(settings: Settings) -> Iterator[Finding]:
     import shutil
 
-    from tasks.remote import known_host_names
+    from tasks.reach import known_host_names
 
     yield Finding("ssh", Verdict.OK, f"{len(known_host_names(settings))} host keys are known")
     if shutil.which("ssh") is None:

@@ -4,17 +4,22 @@ A thin layer that the commands of `net` and `remote` share.
 """
 
 import getpass
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import console
-from tasks.errors import Unavailable, UsageFailure
+from tasks.errors import RemoteExit, Unavailable, UsageFailure
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from tasks.net.localapi import LocalAPI
+    from tasks.remote.feeding import Feed
     from tasks.remote.hostkeys import Store
-    from tasks.remote.inventory import Inventory
+    from tasks.remote.inventory import Host, Inventory
+    from tasks.remote.lines import Frame
+    from tasks.remote.ssh import Session
     from tasks.remote.ways import Ways
     from tasks.tailnet import TailnetStatus
 
@@ -98,3 +103,66 @@ def store(settings: Settings) -> "Store":
     from tasks.remote.hostkeys import Store
 
     return Store(settings.state_folder / KNOWN_HOSTS)
+
+
+def run_on(settings: Settings, name: str, line: str, frame: "Frame | None" = None) -> None:
+    """Run a line in the host's shell and fail with its status; without a line, print the host's report."""
+    with ways_of(settings).to(name).connect() as session:
+        if line:
+            follow(session, name, frame.around(line) if frame else line, feed_of(frame))
+        else:
+            from tasks.remote import report
+
+            console.say(f"{name}: {report.of(session, name)}")
+
+
+def follow(session: "Session", name: str, line: str, feed: "Feed | None" = None) -> None:
+    """Run a line in the host's shell, its output on ours, and fail with its status."""
+    from tasks.remote import output
+
+    sys.stdout.flush()
+    ended = session.run(line, output.sink(1), output.sink(2), feed)
+    if ended.signal:
+        console.step(f"{name}: the command was killed by SIG{ended.signal}")
+    if ended.exit_status:
+        raise RemoteExit(ended.exit_status)
+
+
+def feed_of(frame: "Frame | None", content: bytes = b"") -> "Feed | None":
+    """Return what the command reads: a script, behind the password where sudo runs it, which is asked for here."""
+    password = ""
+    if frame and frame.sudo:
+        asked = console.ask_hidden("sudo's password there (Enter: it wants none): ") if console.may_ask() else None
+        password = (asked.reveal() if asked else "") + "\n"
+    text = password.encode() + content
+    return (lambda sink: sink(text)) if text else None
+
+
+def script_content(file: str) -> bytes:
+    """Return what is in the file that `--file` names."""
+    if not file:
+        raise UsageFailure("--file: expected a script of this machine")
+    try:
+        return Path(file).expanduser().read_bytes()
+    except OSError as error:
+        raise UsageFailure(f"--file: cannot read {file}: {os.strerror(error.errno or 0)}") from None
+
+
+def await_host(settings: Settings, host: str, seconds: float) -> None:
+    """Return when the host's SSH server answers through the proxy, within `seconds`; it may join meanwhile."""
+    from tasks.remote.dialling import await_ssh
+
+    name = host_name(host)
+    await_ssh(lambda: ways_of(settings, quiet=True).to(name).dial(), seconds=seconds)
+
+
+def inventory_of(settings: Settings) -> "tuple[Host, ...]":
+    """Return the hosts that the project's inventory names."""
+    from tasks.remote import inventory
+
+    return tuple(inventory.load(settings.inventory).hosts.values())
+
+
+def known_host_names(settings: Settings) -> set[str]:
+    """Return the names that a host key is known for."""
+    return store(settings).names()

@@ -90,7 +90,7 @@ def status(_context: Context, json: bool = False) -> None:
 @command(options_help={"host": "a name of the tailnet", "timeout": "how long to wait, such as 90s or 5m"})
 def wait(_context: Context, host: str = "", timeout: str = "60s") -> None:
     """Wait until a host's SSH port answers through the proxy."""
-    from tasks.remote import await_host
+    from tasks.reach import await_host
 
     if not host:
         raise UsageFailure("--host: expected the name of a host")

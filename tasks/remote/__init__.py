@@ -1,27 +1,36 @@
-"""The machines behind the network: run, hosts, trust."""
+"""The machines behind the network: run, script, put, get, shell, hosts, trust, ssh-config."""
 
 import os
 import shlex
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import console, options, reach
 from tasks.command import Context, command, is_dry, load_settings
 from tasks.errors import Refused, RemoteExit, UsageFailure
-from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from tasks.remote.fanout import Limits
-    from tasks.remote.inventory import Host
+    from tasks.remote.lines import Frame
     from tasks.remote.reporting import Form
-    from tasks.remote.ssh import Session
+
+HOST_HELP = "a host of the inventory, or a machine of the tailnet"
+FRAME_HELP = {
+    "env": "NAME=value for the command; again for another",
+    "cwd": "the folder it runs in",
+    "sudo": "run it as root; the password is asked for once",
+}
 
 
 @command(
     words=True,
+    iterable=["env"],
     options_help={
-        "host": "a host of the inventory, or a machine of the tailnet",
+        **FRAME_HELP,
+        "host": HOST_HELP,
         "command": "a line for the host's shell; or give words after --, each stays one word",
         "hosts": "many, by a pattern of Ansible's: web,db  web:&prod  all:!db1  web*  ~regex  web[0:3]  @file",
         "forks": "how many hosts at once",
@@ -45,18 +54,24 @@ def run(
     fold: bool = False,
     json: bool = False,
     output_dir: str = "",
+    env: Sequence[str] | None = None,
+    cwd: str = "",
+    sudo: bool = False,
 ) -> None:
     """Run a command on a host, or on many, and end with its status; without one, print a one-line report of the host.
 
     The command gets no input. One host's output arrives as it is written, byte for byte; that of many by lines behind
     the host's name, and the worst status counts.
     """
+    from tasks.remote import lines
+
+    frame = lines.frame(env or (), cwd, sudo=sudo)
     if hosts:
         from tasks.remote import fanout, reporting
 
         limits = fanout.limits(forks, timeout, retries, fail_fast=fail_fast)
         form = reporting.Form(fold, json, Path(output_dir) if output_dir else None)
-        _run_on_many(context, (host, hosts), _line(command), limits, form)
+        _run_on_many(context, (host, hosts), _Job(_line(command), frame), limits, form)
         return
     name = reach.host_name(host)
     line = shlex.join(options.words()) if command is None else command
@@ -65,7 +80,64 @@ def run(
     if is_dry(context):
         console.step(f"would run on {name}: {line or 'a report of system, uptime, load, memory and disk'}")
         return
-    run_on(load_settings(), name, line)
+    reach.run_on(load_settings(), name, line, frame)
+
+
+@command(
+    words=True,
+    iterable=["env"],
+    options_help={**FRAME_HELP, "host": HOST_HELP, "file": "the script here; its first line says what runs it"},
+)
+def script(
+    context: Context,
+    host: str = "",
+    file: str = "",
+    env: Sequence[str] | None = None,
+    cwd: str = "",
+    sudo: bool = False,
+) -> None:
+    """Run a script of this machine on a host, with the words after `--`, and end with its status."""
+    from tasks.remote import lines
+
+    name, frame = reach.host_name(host), lines.frame(env or (), cwd, sudo=sudo)
+    content = reach.script_content(file)
+    line = lines.script(content, options.words())
+    if is_dry(context):
+        console.step(f"would run {file} on {name}: {line}")
+        return
+    with reach.ways_of(load_settings()).to(name).connect() as session:
+        reach.follow(session, name, frame.around(line), reach.feed_of(frame, content))
+
+
+@command(
+    options_help={"host": HOST_HELP, "file": "a file or a folder here", "to": "the path there; else its name, at home"}
+)
+def put(context: Context, host: str = "", file: str = "", to: str = "") -> None:
+    """Copy a file or a folder to a host: verified, in place at once, and only what is not the same there."""
+    from tasks import copying
+
+    name, source = reach.host_name(host), Path(file).expanduser()
+    if not file:
+        raise UsageFailure("--file: expected a file or a folder of this machine")
+    target = copying.target_there(to, source)
+    if is_dry(context):
+        console.step(f"would copy {source} to {target} on {name}")
+        return
+    copying.put(load_settings(), name, source, target)
+
+
+@command(options_help={"host": HOST_HELP, "file": "a file or a folder there", "to": "the path here; else this folder"})
+def get(context: Context, host: str = "", file: str = "", to: str = ".") -> None:
+    """Copy a file or a folder from a host: verified, in place at once, and only what is not the same here."""
+    from tasks import copying
+
+    name = reach.host_name(host)
+    if not file:
+        raise UsageFailure("--file: expected the path of a file or a folder on the host")
+    if is_dry(context):
+        console.step(f"would copy {file} from {name} to {to}")
+        return
+    copying.get(load_settings(), name, file, Path(to).expanduser())
 
 
 @command(options_help={"json": "the same as one JSON document"})
@@ -83,7 +155,7 @@ def hosts(_context: Context, json: bool = False) -> None:
 
 @command(
     options_help={
-        "host": "a host of the inventory, or a machine of the tailnet",
+        "host": HOST_HELP,
         "replace": "take the place of a key that is known already",
     }
 )
@@ -121,7 +193,7 @@ def ssh_config(context: Context, install: bool = False, undo: bool = False) -> N
         console.say(str(change.path))
 
 
-@command(options_help={"host": "a host of the inventory, or a machine of the tailnet"})
+@command(options_help={"host": HOST_HELP})
 def shell(context: Context, host: str = "") -> None:
     """Become an interactive ssh on a host."""
     from tasks import tools
@@ -133,7 +205,15 @@ def shell(context: Context, host: str = "") -> None:
     tools.become_ssh(load_settings(), name)
 
 
-def _run_on_many(context: Context, who: tuple[str, str], line: str, limits: "Limits", form: "Form") -> None:
+@dataclass(frozen=True)
+class _Job:
+    """What runs on many hosts: a line, and what is around it."""
+
+    line: str
+    frame: "Frame"
+
+
+def _run_on_many(context: Context, who: tuple[str, str], job: _Job, limits: "Limits", form: "Form") -> None:
     from tasks.remote import many, patterns
 
     if who[0]:
@@ -141,10 +221,12 @@ def _run_on_many(context: Context, who: tuple[str, str], line: str, limits: "Lim
     ways = reach.ways_of(load_settings())
     names = patterns.select(who[1], ways.inventory)
     if is_dry(context):
-        console.say("\n".join(f"would run on {name}: {line}" for name in names))
+        console.say("\n".join(f"would run on {name}: {job.line}" for name in names))
         return
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    status = many.run(names, many.Request(line, ways, limits, form, coloured))
+    status = many.run(
+        names, many.Request(job.frame.around(job.line), ways, limits, form, coloured, reach.feed_of(job.frame))
+    )
     if status:
         raise RemoteExit(status)
 
@@ -154,45 +236,3 @@ def _line(command: str | None) -> str:
     if not line.strip():
         raise UsageFailure("--hosts: expected a command for the hosts, as --command=… or after --")
     return line
-
-
-def run_on(settings: Settings, name: str, line: str) -> None:
-    """Run a line in the host's shell and fail with its status; without a line, print the host's report."""
-    with reach.ways_of(settings).to(name).connect() as session:
-        if line:
-            _run(session, name, line)
-        else:
-            from tasks.remote import report
-
-            console.say(f"{name}: {report.of(session, name)}")
-
-
-def await_host(settings: Settings, host: str, seconds: float) -> None:
-    """Return when the host's SSH server answers through the proxy, within `seconds`; it may join meanwhile."""
-    from tasks.remote.dialling import await_ssh
-
-    name = reach.host_name(host)
-    await_ssh(lambda: reach.ways_of(settings, quiet=True).to(name).dial(), seconds=seconds)
-
-
-def inventory_of(settings: Settings) -> "tuple[Host, ...]":
-    """Return the hosts that the project's inventory names."""
-    from tasks.remote import inventory
-
-    return tuple(inventory.load(settings.inventory).hosts.values())
-
-
-def known_host_names(settings: Settings) -> set[str]:
-    """Return the names that a host key is known for."""
-    return reach.store(settings).names()
-
-
-def _run(session: "Session", name: str, line: str) -> None:
-    from tasks.remote import output
-
-    sys.stdout.flush()
-    ended = session.run(line, output.sink(1), output.sink(2))
-    if ended.signal:
-        console.step(f"{name}: the command was killed by SIG{ended.signal}")
-    if ended.exit_status:
-        raise RemoteExit(ended.exit_status)

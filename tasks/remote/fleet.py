@@ -8,6 +8,7 @@ from tasks.console import visible
 from tasks.errors import RemoteExit
 from tasks.remote import link
 from tasks.remote.fanout import Turn
+from tasks.remote.feeding import Feed
 from tasks.remote.ways import Ways
 
 
@@ -31,6 +32,7 @@ class Command:
     ways: Ways
     takers: Callable[[str], tuple[Taker, Taker]]
     say: Callable[[str, str], None]
+    feed: Feed | None = None
 
     def run(self, turn: Turn) -> None:
         """Run it in a host's turn; RemoteExit when it did not end with 0."""
@@ -46,7 +48,7 @@ class Command:
     def _follow(self, connected: link.Link, name: str) -> None:
         out, err = self.takers(name)
         try:
-            ended = connected.run(self.line, out, err)
+            ended = connected.run(self.line, out, err, self.feed)
         finally:
             out.close()
             err.close()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.remote import fanout, summary
+from tasks.remote.feeding import Feed
 from tasks.remote.fleet import Command
 from tasks.remote.reporting import Form, Report, Screen
 from tasks.remote.ways import Ways
@@ -22,6 +23,7 @@ class Request:
     limits: fanout.Limits
     form: Form
     coloured: bool
+    feed: Feed | None = None
 
 
 def run(names: Sequence[str], request: Request) -> int:
@@ -33,7 +35,7 @@ def run(names: Sequence[str], request: Request) -> int:
     report = Report(names, request.form, screen)
     # Of many hosts at once nobody is asked anything: an unknown host key is that host's failure.
     ways = dataclasses.replace(request.ways, ask=None)
-    command = Command(request.line, ways, report.takers, report.say)
+    command = Command(request.line, ways, report.takers, report.say, request.feed)
     started = time.monotonic()
     results = fanout.run(names, command.run, request.limits, report.hear, tick=report.tick)
     report.finish(results, time.monotonic() - started)
