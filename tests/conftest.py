@@ -92,7 +92,7 @@ _REAL_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") /
 def pytest_configure(config: pytest.Config) -> None:
     """Put a private home in place before any test module is imported: the real one is never written."""
     folder = Path(tempfile.mkdtemp(prefix="pm-", dir="/tmp"))
-    config.stash[SESSION_HOME] = _make_home(folder)
+    config.stash[SESSION_HOME] = make_home(folder)
     for name in [name for name in os.environ if name.startswith(NOT_INHERITED) or name.upper() in NOT_INHERITED_EITHER]:
         del os.environ[name]
     os.environ.update(variables(config.stash[SESSION_HOME]))
@@ -130,7 +130,7 @@ def real_programs() -> dict[str, str]:
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """Give each test a home of its own, and see that nothing of it is alive afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="pm-", dir="/tmp"))
-    own = _make_home(folder)
+    own = make_home(folder)
     for name, value in variables(own).items():
         monkeypatch.setenv(name, value)
     children, sockets = _children(), _listening()
@@ -149,7 +149,8 @@ def inv() -> Inv:
     return run_inv
 
 
-def _make_home(folder: Path) -> Home:
+def make_home(folder: Path) -> Home:
+    """Make the folders of a home."""
     own = Home(folder, *(folder / name for name in ("home", "state", "cache", "run", "tmp")))
     for path in (own.home, own.state, own.cache, own.runtime, own.temporary):
         path.mkdir(mode=0o700)
