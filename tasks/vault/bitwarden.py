@@ -46,7 +46,7 @@ class BitwardenStore:
 
     def get(self, name: str) -> Item:
         """Return the item of exactly that name, or of that id."""
-        documents = self._session.documents()
+        documents = self._session.documents(name)
         ref = pick([ref_of(document) for document in documents], name, self.name)
         return next(item_of(document) for document in documents if document["id"] == ref.id)
 
@@ -85,7 +85,7 @@ class BitwardenStore:
     def _expected(self, item: Item, expect: str | None) -> Document | None:
         """Return the document that the write replaces, None for a new one; Conflict if it is another than expected."""
         before = self._session.find(item.id) if item.id else None
-        others = [each["id"] for each in self._session.documents() if each["name"] == item.name]
+        others = [each["id"] for each in self._session.documents(item.name) if each["name"] == item.name]
         if [each for each in others if each != item.id] and before is None:
             raise Conflict(f"the bitwarden vault has an item named {item.name!r} already")
         revision = before["revisionDate"] if before else None
@@ -134,7 +134,7 @@ class BitwardenStore:
     def _now(self, document: Document, before: Document | None) -> Document | None:
         if before is not None:
             return self._session.find(before["id"])
-        named = [each for each in self._session.documents() if each["name"] == document["name"]]
+        named = [each for each in self._session.documents(document["name"]) if each["name"] == document["name"]]
         return named[0] if named else None
 
 

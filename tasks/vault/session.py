@@ -20,8 +20,11 @@ from tasks.vault.signin import LOCK_DEADLINE, Person, is_new, parse_session, pas
 from tasks.vault.store import Conflict, NoSuchItem
 
 FRESH = 60.0  # seconds for which the local copy is read without asking the server for news
+STATUS_DEADLINE = 15.0  # seconds; milliseconds once bw is up, which takes one second, or five on a busy machine
 SYNC_DEADLINE = 15.0  # seconds; two are usual where there is news
-SETTLING = 1.0  # seconds after a sync in which bw may not find an item that it has (seen with 2026.6.0 under load)
+SETTLING = (
+    1.0  # seconds after a sync in which bw may not show an item that it has (2026.6.0, busy machine)
+)
 SETTLING_PAUSE = 0.2
 OPEN, LOCKED, SIGNED_OUT = "unlocked", "locked", "unauthenticated"
 Document = dict[str, Any]
@@ -65,7 +68,12 @@ class Session:
         """Ask bw how it stands; nobody is asked anything, and nothing leaves this machine."""
         if is_new(self.account):
             return Standing(SIGNED_OUT, "", "")
-        found = self._served().ask("GET", "/status").get("template") or {}
+        try:
+            found = self._status().get("template") or {}
+        except Lost as lost:
+            if lost.cause == "signed-out":  # bw serve does not even start without an account
+                return Standing(SIGNED_OUT, "", "")
+            raise
         state, server, synced = (str(found.get(name) or "") for name in ("status", "serverUrl", "lastSync"))
         return Standing(state, server, synced)
 
@@ -94,20 +102,25 @@ class Session:
             self._served().ask("POST", "/lock")
         self.close()
 
-    def documents(self) -> list[Document]:
-        """Return every item that is not in the trash, from bw's local copy; fetch news first if it is not fresh."""
+    def documents(self, wanted: str = "") -> list[Document]:
+        """Return every item that is not in the trash, from bw's local copy; fetch news first if it is not fresh.
+
+        Just after a sync bw may show no items at all. So none, or none of the name or id `wanted`, is believed only
+        when it stays so for a moment.
+        """
         self.open()
         if not self._looked:
             self._refresh()
-        return self._listed()
+        while True:
+            found = self._listed()
+            sought = not wanted or any(wanted in {each["name"], each["id"]} for each in found)
+            if (found and sought) or time.monotonic() - self._changed > SETTLING:
+                return found
+            time.sleep(SETTLING_PAUSE)
 
     def find(self, item_id: str) -> Document | None:
         """Return the item of that id, or None once it is certain that there is none."""
-        while True:
-            found = next((each for each in self.documents() if each["id"] == item_id), None)
-            if found is not None or time.monotonic() - self._changed > SETTLING:
-                return found
-            time.sleep(SETTLING_PAUSE)
+        return next((each for each in self.documents(item_id) if each["id"] == item_id), None)
 
     def sync(self) -> None:
         """Fetch the server's news; its failure is raised."""
@@ -142,6 +155,13 @@ class Session:
                 yield
             finally:
                 self._held = False
+
+    def _status(self) -> Document:
+        try:
+            return self._served().ask("GET", "/status", deadline=STATUS_DEADLINE)
+        except TimedOut:
+            # A 403 on its own question for settings leaves bw in pieces; a new one knows how it stands.
+            return self._served().ask("GET", "/status", deadline=STATUS_DEADLINE)
 
     def _served(self) -> Serve:
         if self._serve is None or not self._serve.is_alive():

@@ -223,7 +223,7 @@ FAILURES = [
     pytest.param(Fault("*", "/api/", status=403, times=9), 77, "signed-out", False, id="403"),
     pytest.param(Fault("PUT", "/api/", status=404, body='{"message":"nothing here"}'), 69, "bw", True, id="404"),
     pytest.param(Fault("*", "/api/", status=429, times=9), 75, "rate-limited", True, id="429"),
-    pytest.param(Fault("*", "/api/", status=503, body="<html>", times=9), 69, "server-error", True, id="503"),
+    pytest.param(Fault("*", "/api/", status=503, body="<html>", times=9), 74, "unknown", True, id="503"),
 ]
 
 
