@@ -4,6 +4,8 @@ Arguments: proxy port, known_hosts, key, user, forks, the command; the hosts on 
 the number of hosts that were lost, at most 100.
 """
 
+# ruff: noqa: T201 - a script of a few lines
+
 import asyncio
 import socket
 import sys
@@ -48,7 +50,9 @@ async def main() -> int:
                     config=None,
                     agent_path=None,
                 ) as connection:
-                    return (await connection.run(command)).exit_status == 0
+                    ended = await connection.run(command)
+                    print(f"{address}:{port}: {ended.stdout}", end="")
+                    return ended.exit_status == 0
             except (OSError, asyncssh.Error) as error:
                 print(f"{address}:{port}: {type(error).__name__} {error}", file=sys.stderr)
                 return False

@@ -4,6 +4,8 @@ Arguments: proxy port, known_hosts, key, user, forks, the command; the hosts on 
 the number of hosts that were lost, at most 100.
 """
 
+# ruff: noqa: T201 - a script of a few lines
+
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -35,6 +37,9 @@ def main() -> int:
     config = Config(overrides={"load_ssh_configs": False}, lazy=True)
     identity = paramiko.Ed25519Key.from_private_key_file(key)
 
+    # Read once and shared, as somebody would do who has looked where the time goes.
+    known = paramiko.HostKeys(known_hosts)
+
     def one(line: str) -> bool:
         address, port = line.split()
         kwargs = {"pkey": identity, "allow_agent": False, "look_for_keys": False}
@@ -42,8 +47,10 @@ def main() -> int:
             with Connection(
                 address, user, int(port), config=config, gateway=Gateway(int(proxy)), connect_kwargs=kwargs
             ) as connection:
-                connection.client.load_host_keys(known_hosts)
-                return connection.run(command, hide=True, warn=True, in_stream=False).ok
+                connection.client._host_keys = known
+                ended = connection.run(command, hide=True, warn=True, in_stream=False)
+                print(f"{line.strip()}: {ended.stdout}", end="")
+                return ended.ok
         except (OSError, EOFError, paramiko.SSHException) as error:
             print(f"{line.strip()}: {type(error).__name__} {error}", file=sys.stderr)
             return False

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from tasks.errors import Failure, TimedOut, Unavailable
 from tasks.running import wait_exit
@@ -128,9 +128,14 @@ def become(*argv: str, environment: Mapping[str, str]) -> NoReturn:
 
 
 def measure(
-    argv: Sequence[str], *, environment: Mapping[str, str], deadline: float, folder: Path | None = None
+    argv: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    deadline: float,
+    folder: Path | None = None,
+    output: IO[bytes] | None = None,
 ) -> Measured:
-    """Run a program to its end, its output thrown away, and return what it took."""
+    """Run a program to its end and return what it took, its children included; its output goes there, or nowhere."""
     import tempfile
 
     started = time.perf_counter()
@@ -138,7 +143,7 @@ def measure(
         child = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=output or subprocess.DEVNULL,
             stderr=complaints,
             cwd=folder,
             env=dict(environment),

@@ -57,18 +57,19 @@ def test_dry_run_tells_what_it_would_run(inv: Inv) -> None:
 def test_relock_keeps_what_is_locked_unless_told_to_upgrade(inv: Inv) -> None:
     compiling = (
         "would run uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate "
-        "--python-version 3.11 pyproject.toml "
+        "--python-version 3.11 "
     )
     lines = [
-        f"{compiling}--output-file requirements.lock",
-        f"{compiling}--group dev --constraint requirements.lock --output-file requirements-dev.lock",
+        f"{compiling}pyproject.toml --output-file requirements.lock",
+        f"{compiling}pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock",
+        f"{compiling}--group pyproject.toml:bench --output-file requirements-bench.lock",
     ]
 
     assert inv("--dry", "relock").stdout.splitlines() == lines
     assert inv("--dry", "relock", "--upgrade").stdout.splitlines() == [f"{line} --upgrade" for line in lines]
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock", "requirements-bench.lock"])
 def test_lock_holds_hashes_and_no_address(name: str) -> None:
     lines = (ROOT / name).read_text().splitlines()
     pins = [position for position, line in enumerate(lines) if not line.startswith(" ")]

@@ -32,17 +32,21 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Limits:
-    """How many hosts at once, how many of them may be connecting, and how long and how often each is tried.
+    """How many hosts at once, and how long and how often each is tried.
 
     `timeout` is in seconds from a host's start, connecting included; `retries` are for what failed before its command
     started; `fail_fast` starts no further host after a failure.
     """
 
     forks: int = 32
-    connecting: int = 16
     timeout: float | None = None
     retries: int = 0
     fail_fast: bool = False
+
+    @property
+    def connecting(self) -> int:
+        """How many of them may be connecting: fewer, because the proxy gives a dial only five seconds."""
+        return max(1, self.forks * 3 // 4)
 
 
 def limits(forks: str, timeout: str, retries: str, *, fail_fast: bool) -> Limits:
