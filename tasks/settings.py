@@ -229,7 +229,7 @@ def _secret(text: str) -> Secret | None:
     return REDACTOR.learn(Secret(text)) if text else None
 
 
-def references(tailnet: str, root: Path = ROOT) -> dict[str, str]:
+def vault_references(tailnet: str, root: Path = ROOT) -> dict[str, str]:
     """Return what stands after `vault:` in `.env` and `.env.<tailnet>`, by the variable's name; settings are none."""
     found = {**_read_file(root / ".env"), **_read_file(root / f".env.{tailnet}")}
     return {

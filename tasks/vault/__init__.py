@@ -10,7 +10,7 @@ from tasks import console, files, options, process
 from tasks.command import Context, command, is_dry, load_settings
 from tasks.errors import ConfigurationFailure, Failure, Refused, UsageFailure
 from tasks.secret import REDACTOR, Secret
-from tasks.settings import Settings, followed, references, tailnet_folder
+from tasks.settings import Settings, followed, tailnet_folder, vault_references
 
 if TYPE_CHECKING:
     from tasks.vault.bitwarden import BitwardenStore
@@ -114,7 +114,7 @@ def run(context: Context, only: str = "") -> None:
     settings, words = load_settings(), options.words()
     if not words:
         raise UsageFailure("there is nothing to run", next_step="`inv vault.run -- COMMAND …`")
-    wanted = chosen(references(settings.tailnet), options.names(only))
+    wanted = chosen(vault_references(settings.tailnet), options.names(only))
     if is_dry(context):
         console.step(f"would run {words[0]} with {', '.join(wanted) or 'no secrets'}")
         return

@@ -16,7 +16,7 @@ from tasks.secret import Secret
 from tasks.vault.bw import Account
 from tasks.vault.complaints import SIGN_IN
 from tasks.vault.serve import Lost, Serve
-from tasks.vault.signin import LOCK_DEADLINE, Person, is_new, parse_session, password_of, sign_in
+from tasks.vault.signin import Person, is_new, parse_session, password_of, sign_in
 from tasks.vault.store import Conflict, NoSuchItem
 
 FRESH = 60.0  # seconds for which the local copy is read without asking the server for news
@@ -26,6 +26,7 @@ SETTLING = (
     1.0  # seconds after a sync in which bw may not show an item that it has (2026.6.0, busy machine)
 )
 SETTLING_PAUSE = 0.2
+WRITERS_DEADLINE = 300.0  # seconds; twenty writers of one item at once take five each
 OPEN, LOCKED, SIGNED_OUT = "unlocked", "locked", "unauthenticated"
 Document = dict[str, Any]
 
@@ -147,7 +148,7 @@ class Session:
             yield
             return
         self.open()
-        with files.lock(self.account.lock, deadline=LOCK_DEADLINE):
+        with files.lock(self.account.lock, deadline=WRITERS_DEADLINE):
             self._held = True
             try:
                 if not self._fetched:
