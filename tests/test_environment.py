@@ -17,6 +17,10 @@ def lock(tmp_path: Path) -> Path:
     return file
 
 
+def quiet(_: str) -> None:
+    """Say nothing."""
+
+
 def test_it_is_made_once(home: Home, lock: Path) -> None:
     """The second time costs no installation, and says nothing."""
     said: list[str] = []
@@ -30,11 +34,11 @@ def test_it_is_made_once(home: Home, lock: Path) -> None:
 
 def test_a_changed_lock_makes_it_anew(home: Home, lock: Path) -> None:
     """What the old one had is gone."""
-    programs = environment.ensure(lock, cache=home.cache, say=[].append)
+    programs = environment.ensure(lock, cache=home.cache, say=quiet)
     (programs / "old").touch()
     lock.write_text("# nothing else\n")
 
-    assert not (environment.ensure(lock, cache=home.cache, say=[].append) / "old").exists()
+    assert not (environment.ensure(lock, cache=home.cache, say=quiet) / "old").exists()
 
 
 def test_a_package_without_a_hash_is_not_installed(home: Home, lock: Path) -> None:
@@ -43,4 +47,4 @@ def test_a_package_without_a_hash_is_not_installed(home: Home, lock: Path) -> No
 
     for _ in range(2):
         with pytest.raises(Unavailable, match=r"the packages cannot be installed: .*(hash|Hash)"):
-            environment.ensure(lock, cache=home.cache, say=[].append)
+            environment.ensure(lock, cache=home.cache, say=quiet)

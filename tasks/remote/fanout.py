@@ -6,18 +6,17 @@ host in turn, no thread for a clock: the caller's own thread waits for the next 
 
 import heapq
 import random
-import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 
 from tasks import options
 from tasks.errors import Failure, RemoteExit, TimedOut, Unavailable
 from tasks.remote.halting import Halt
+from tasks.remote.mailbox import Mailbox
 
 GRACE = 3.0  # seconds that a host's work may take to end after it was asked to
 INTERRUPTED_GRACE = 1.5  # the same after Ctrl-C, when a person waits
@@ -128,9 +127,10 @@ class _FanOut:
     limits: Limits
     tell: Tell
     tick: float | None
-    events: "SimpleQueue[Turn | Outcome | BrokenPipeError | None]" = field(default_factory=SimpleQueue)
+    events: "Mailbox[Turn | Outcome | BrokenPipeError | None]" = field(default_factory=Mailbox)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     running: dict[str, Turn] = field(default_factory=dict)
+    closed: bool = False
     interrupted: bool = False
     reader_gone: BrokenPipeError | None = None
 
@@ -139,7 +139,7 @@ class _FanOut:
         self.gate = threading.Semaphore(self.limits.connecting)
         self.deadlines: list[tuple[float, str, bool]] = []  # a heap; the last says whether it was asked to end
         self.end: float | None = None
-        with self._interrupts():
+        with closing(self.events), self.events.interrupts(lambda: self.events.put(None)):
             for _ in range(min(self.limits.forks, len(self.names))):
                 threading.Thread(target=self._work_through, daemon=True).start()
             while len(self.outcomes) < len(self.names):
@@ -152,8 +152,8 @@ class _FanOut:
         """Wait for one event or deadline, and act on it."""
         seconds = self._until_next()
         try:
-            event = self.events.get(timeout=seconds)
-        except Empty:
+            event = self.events.get(seconds)
+        except TimeoutError:
             self._pass_deadlines()
             self.tell(None)
             return
@@ -232,14 +232,17 @@ class _FanOut:
 
     def _work_through(self) -> None:
         """Take one host after the other, in a thread of its own, until none is left."""
-        while True:
+        while not self.closed:
             try:
                 name = self.waiting.popleft()
             except IndexError:
                 return
             turn = Turn(name, self.gate)
             self.events.put(turn)
-            self.events.put(self._turn(turn))
+            outcome = self._turn(turn)
+            if outcome.failure and self.limits.fail_fast:
+                self.closed = True  # here, so that no thread takes another host before the failure is heard of
+            self.events.put(outcome)
 
     def _turn(self, turn: Turn) -> Outcome:
         tries = 1
@@ -260,23 +263,6 @@ class _FanOut:
         if turn.started or not isinstance(failure, Unavailable | TimedOut):
             return False
         return tries <= self.limits.retries or (failure.cause == FLEETING and tries < FLEETING_TRIES)
-
-    @contextmanager
-    def _interrupts(self) -> Iterator[None]:
-        """Let the first Ctrl-C be an event like others, so that it cannot come between an event and its record."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def interrupt(_number: int, _frame: object) -> None:
-            signal.signal(signal.SIGINT, before)
-            self.events.put(None)
-
-        before = signal.signal(signal.SIGINT, interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 def _attempt(work: Work, turn: Turn) -> Failure | None:
