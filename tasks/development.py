@@ -24,6 +24,7 @@ LOCKS = (
     ),
     # pyinfra wants an older paramiko than we do.
     ("--group", "pyproject.toml:bench", "--output-file", "requirements-bench.lock"),
+    ("--group", "pyproject.toml:ansible", "--output-file", "requirements-ansible.lock"),
 )
 CHECKS = (
     ("ruff", "check", "."),

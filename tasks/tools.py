@@ -4,23 +4,28 @@ A thin layer that the commands of `net` and `remote` share.
 """
 
 import difflib
+import json
 import os
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import console, files, process, reach
-from tasks.errors import NotSaved, Unavailable
-from tasks.settings import Settings
+from tasks.errors import NotSaved, Unavailable, UsageFailure
+from tasks.settings import ROOT, Settings
 
 if TYPE_CHECKING:
     from tasks.remote.openssh import Place
     from tasks.remote.ways import Ways
 
 CONFIGURATION = "ssh_config"
+ANSIBLE_LOCK = "requirements-ansible.lock"
+PROXY_VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+NO_PROXY = "localhost,127.0.0.1,::1"
 PUBLISHED = "known_hosts.tailnet"
 
 
@@ -87,6 +92,22 @@ def ssh_configuration(settings: Settings) -> Path:
     return change.path
 
 
+def proxy_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that send a program through the proxy, in both cases that programs look for.
+
+    socks5h: the proxy resolves the names. wget and Python's urllib speak no SOCKS, so HTTP_PROXY names the same port.
+    """
+    address = f"{settings.proxy_host}:{settings.proxy_port}"
+    values = (f"socks5h://{address}", f"http://{address}", f"http://{address}", NO_PROXY)
+    upper = dict(zip(PROXY_VARIABLES, values, strict=True))
+    return {**upper, **{name.lower(): value for name, value in upper.items()}}
+
+
+def environment_through_proxy(settings: Settings) -> dict[str, str]:
+    """Return the variables that send a program, and every ssh that it starts, through the proxy."""
+    return {**proxy_environment(settings), **ssh_environment(settings)}
+
+
 def ssh_environment(settings: Settings) -> dict[str, str]:
     """Return the variables by which git, rsync and Ansible start an ssh that goes through the proxy."""
     words = f"-F {shlex.quote(str(ssh_configuration(settings)))}"
@@ -99,6 +120,44 @@ def become_ssh(settings: Settings, name: str) -> None:
     if ssh is None:
         raise Unavailable("there is no ssh on PATH", next_step="install OpenSSH's client, or `inv remote.run`")
     process.become(ssh, "-F", str(ssh_configuration(settings)), "--", name, environment=os.environ)
+
+
+def ansible_inventory(settings: Settings) -> dict[str, object]:
+    """Return what `--list` prints for Ansible; the ssh configuration that it names is written."""
+    from tasks.remote import playing
+
+    inventory = reach.ways_of(settings).inventory
+    return playing.inventory(inventory.hosts.values(), ssh_configuration(settings))
+
+
+def play(settings: Settings, playbook: Path, words: Sequence[str], forks: int) -> None:
+    """Become ansible-playbook, from an environment of its own, on our inventory and through our proxy."""
+    from tasks import environment
+    from tasks.remote import playing
+
+    if not playbook.is_file():
+        raise UsageFailure(f"expected a playbook, and there is none at {playbook}")
+    programs = environment.ensure(ROOT / ANSIBLE_LOCK, cache=settings.cache_folder, say=console.step)
+    document = ansible_inventory(settings)
+    script = settings.state_folder / "ansible-inventory"
+    listed = settings.state_folder / "ansible-inventory.json"
+    files.write_private(listed, json.dumps(document).encode())
+    files.write_private(script, f"#!/bin/sh\nexec cat {shlex.quote(str(listed))}\n".encode())
+    script.chmod(0o700)
+    sources = [*(["-i", str(settings.inventory)] if settings.inventory.exists() else []), "-i", str(script)]
+    variables = playing.environment(settings.state_folder / CONFIGURATION, _control_folder(settings), forks)
+    ansible = str(programs / "ansible-playbook")
+    process.become(ansible, *sources, *words, str(playbook), environment={**os.environ, **variables})
+
+
+def _control_folder(settings: Settings) -> Path:
+    """Return where ssh's kept connections have their sockets: a short path, because a socket's is limited."""
+    from tasks.remote.playing import LONGEST_CONTROL_FOLDER
+
+    folder = settings.runtime_folder / "ssh"
+    if len(os.fsencode(folder)) > LONGEST_CONTROL_FOLDER:
+        folder = Path("/tmp") / f"pm-{os.geteuid()}"
+    return files.private_folder(folder)
 
 
 def _place(ways: "Ways", settings: Settings) -> "Place":

@@ -8,6 +8,8 @@ import pytest
 
 from tests.conftest import ROOT, Home, Inv
 
+LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-bench.lock", "requirements-ansible.lock"]
+
 
 @pytest.fixture
 def programs(home: Home, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -63,13 +65,14 @@ def test_relock_keeps_what_is_locked_unless_told_to_upgrade(inv: Inv) -> None:
         f"{compiling}pyproject.toml --output-file requirements.lock",
         f"{compiling}pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock",
         f"{compiling}--group pyproject.toml:bench --output-file requirements-bench.lock",
+        f"{compiling}--group pyproject.toml:ansible --output-file requirements-ansible.lock",
     ]
 
     assert inv("--dry", "relock").stdout.splitlines() == lines
     assert inv("--dry", "relock", "--upgrade").stdout.splitlines() == [f"{line} --upgrade" for line in lines]
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock", "requirements-bench.lock"])
+@pytest.mark.parametrize("name", LOCKS)
 def test_lock_holds_hashes_and_no_address(name: str) -> None:
     lines = (ROOT / name).read_text().splitlines()
     pins = [position for position, line in enumerate(lines) if not line.startswith(" ")]

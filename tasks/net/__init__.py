@@ -3,12 +3,12 @@
 import os
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks import console, files, options, process
+from tasks import console, files, options, process, reach
 from tasks.command import Context, command, is_dry, load_settings
 from tasks.errors import Unavailable, UsageFailure
 from tasks.secret import Secret
@@ -29,8 +29,6 @@ FOLLOW_PAUSE = 0.25  # seconds between two looks at a growing log
 SHELLS = ("sh", "fish")
 Ask = Callable[[str], Secret]
 Tell = Callable[[str], None]
-PROXY_VARIABLES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-NO_PROXY = "localhost,127.0.0.1,::1"
 
 
 @command()
@@ -124,6 +122,8 @@ def env(_context: Context, shell: str = "sh", unset: bool = False) -> None:
     """Print lines for a shell that send its programs through the proxy: eval "$(inv net.env)"."""
     if shell not in SHELLS:
         raise UsageFailure(f"--shell: expected {' or '.join(SHELLS)}, got {shell!r}")
+    from tasks.tools import proxy_environment
+
     values = proxy_environment(load_settings())
     for name, value in values.items():
         if unset:
@@ -142,21 +142,24 @@ def exec_(context: Context) -> None:
         raise UsageFailure("expected a program after `--`", next_step="inv net.exec -- curl http://web1/")
     settings = load_settings()
     if is_dry(context):
-        console.step(f"would run {shlex.join(words)} with {', '.join(PROXY_VARIABLES)}")
+        console.step(f"would run {shlex.join(words)} with {', '.join(tools.PROXY_VARIABLES)}")
         return
-    environment = {**os.environ, **proxy_environment(settings), **tools.ssh_environment(settings)}
-    process.become(*words, environment=environment)
+    process.become(*words, environment={**os.environ, **tools.environment_through_proxy(settings)})
 
 
-def proxy_environment(settings: Settings) -> dict[str, str]:
-    """Return the variables that send a program through the proxy, in both cases that programs look for.
+@command(iterable=["map"], options_help={"map": "PORT:HOST:PORT, such as 5432:db1:5432; again for another"})
+def forward(context: Context, map: Sequence[str] | None = None) -> None:  # noqa: A002 - the option's name
+    """Open ports of this machine that lead to services of the tailnet, for programs that know no proxy."""
+    from tasks.net import forwarding
 
-    socks5h: the proxy resolves the names. wget and Python's urllib speak no SOCKS, so HTTP_PROXY names the same port.
-    """
-    address = f"{settings.proxy_host}:{settings.proxy_port}"
-    values = (f"socks5h://{address}", f"http://{address}", f"http://{address}", NO_PROXY)
-    upper = dict(zip(PROXY_VARIABLES, values, strict=True))
-    return {**upper, **{name.lower(): value for name, value in upper.items()}}
+    forwards = forwarding.parse(map or ())
+    if is_dry(context):
+        console.say("\n".join(f"would forward {each}" for each in forwards))
+        return
+    ways = reach.ways_of(load_settings())
+    for each in forwards:
+        ways.to(reach.host_name(each.host))
+    forwarding.serve(forwards, lambda each: ways.dial(each.host, each.there), console.step)
 
 
 def daemon_of(settings: Settings) -> "Daemon":

@@ -1,4 +1,4 @@
-"""The machines behind the network: run, script, put, get, shell, hosts, trust, ssh-config."""
+"""The machines behind the network: run, script, put, get, play, shell, hosts, trust."""
 
 import os
 import shlex
@@ -203,6 +203,43 @@ def shell(context: Context, host: str = "") -> None:
         console.step(f"would become ssh on {name}")
         return
     tools.become_ssh(load_settings(), name)
+
+
+@command(
+    name="ansible-inventory",
+    options_help={
+        "list": "every host and group, as Ansible's inventory scripts print it",
+        "host": "one host's variables",
+    },
+)
+def ansible_inventory(_context: Context, list_: bool = False, host: str = "") -> None:
+    """Print our hosts for Ansible: who is on the tailnet, in which groups, and how they are reached."""
+    from tasks import tools
+    from tasks.remote import playing
+
+    if list_ == bool(host):
+        raise UsageFailure("expected --list or --host=NAME")
+    if list_:
+        console.document(tools.ansible_inventory(load_settings()))
+    else:
+        ways = reach.ways_of(load_settings())
+        console.document(playing.variables(ways.inventory.host(reach.host_name(host), ways.status)))
+
+
+@command(
+    words=True,
+    options_help={"limit": "a pattern of hosts, as Ansible's own --limit", "forks": "how many hosts at once"},
+)
+def play(context: Context, playbook: str, limit: str = "", forks: str = "32") -> None:
+    """Run an Ansible playbook on our hosts with the real ansible-playbook, which also gets the words after `--`."""
+    from tasks import tools
+
+    count = options.count("forks", forks)
+    words = (*(("--limit", limit) if limit else ()), *options.words())
+    if is_dry(context):
+        console.step(f"would run ansible-playbook {shlex.join((*words, playbook))}")
+        return
+    tools.play(load_settings(), Path(playbook), words, count)
 
 
 @dataclass(frozen=True)

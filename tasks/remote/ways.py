@@ -50,6 +50,10 @@ class Ways:
         found = destination.locate(host.address, host.port, self.status, self.resolve)
         return Way(host, dataclasses.replace(found, name=host.name), self)
 
+    def dial(self, name: str, port: int) -> socket.socket:
+        """Return a socket to any port of the host of that name."""
+        return self.dialler.connect(dataclasses.replace(self.to(name).destination, port=port))
+
 
 @dataclass(frozen=True)
 class Way:

@@ -1,0 +1,137 @@
+"""Ports of this machine that lead elsewhere: what a map means, bytes both ways, ends, failures."""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tasks.errors import Unavailable, UsageFailure
+from tasks.net import forwarding
+from tasks.net.forwarding import Forward
+
+
+@pytest.mark.parametrize(
+    ("text", "forward"),
+    [
+        ("5432:db1:5432", Forward(5432, "db1", 5432)),
+        ("1:a.b.c:65535", Forward(1, "a.b.c", 65535)),
+        ("80:[fd7a::1]:8080", Forward(80, "fd7a::1", 8080)),
+    ],
+)
+def test_a_map_is_port_host_port(text: str, forward: Forward) -> None:
+    assert forwarding.parse([text]) == (forward,)
+
+
+@pytest.mark.parametrize("text", ["", "5432", "db1:5432", "0:db1:1", "1:db1:65536", "1::1", "a:b:c", "1:fd7a::1:1"])
+def test_what_is_no_map_is_refused(text: str) -> None:
+    with pytest.raises(UsageFailure) as failure:
+        forwarding.parse([text])
+
+    assert str(failure.value) == f"--map: expected PORT:HOST:PORT, such as 5432:db1:5432, got {text!r}"
+
+
+@pytest.mark.parametrize("texts", [[], ["1:a:1", "1:b:1"]])
+def test_at_least_one_and_each_port_once(texts: list[str]) -> None:
+    with pytest.raises(UsageFailure):
+        forwarding.parse(texts)
+
+
+class Service:
+    """Something on the tailnet that answers in capitals at the end of what it is told; not there when `port` is 0."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.there = True
+
+    def dial(self, _: Forward) -> socket.socket:
+        """Connect to it."""
+        if not self.there:
+            raise Unavailable("db1 is offline", next_step="`inv net.status`")
+        return socket.create_connection(self.listener.getsockname())
+
+    def serve(self) -> None:
+        """Answer until the listener is closed."""
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                with connection:
+                    told = b""
+                    while data := connection.recv(1000):
+                        told += data
+                    connection.sendall(told.upper())
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """Run it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = Service(listener)
+        thread = threading.Thread(target=running.serve)
+        thread.start()
+        yield running
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_bytes_go_both_ways_and_so_do_ends_until_ctrl_c(service: Service) -> None:
+    """A service that is not there is told, and resets the connection; the next one may be well again."""
+    forward = Forward(_free_port(), "db1", 5432)
+    said: list[str] = []
+    listening, told, answers = threading.Event(), threading.Event(), []
+
+    def tell(text: str) -> None:
+        said.append(text)
+        (told if text.startswith("error") else listening).set()
+
+    def talk() -> None:
+        listening.wait(10)
+        for there in (True, False, True):
+            service.there = there
+            answers.append(_talk(forward.here))
+        told.wait(10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    with pytest.raises(KeyboardInterrupt):
+        forwarding.serve([forward], service.dial, tell)
+    talker.join()
+
+    assert answers == [b"X" * 500_000, b"reset", b"X" * 500_000]
+    assert said == [
+        f"127.0.0.1:{forward.here} → db1:5432",
+        f"error: 127.0.0.1:{forward.here} → db1:5432: db1 is offline\n  next: `inv net.status`",
+    ]
+
+
+def _talk(port: int) -> bytes:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        try:
+            connection.sendall(b"x" * 500_000)
+            connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            while data := connection.recv(100_000):
+                answer += data
+        except ConnectionError:
+            return b"reset"
+        return answer
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(Unavailable) as failure:
+            forwarding.serve([Forward(port, "db1", 1)], lambda _: listener, lambda _: None)
+
+    assert str(failure.value) == (
+        f"cannot listen on 127.0.0.1:{port}: address already in use\n  next: another port here"
+    )
