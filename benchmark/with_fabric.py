@@ -34,7 +34,7 @@ class Gateway:
 def main() -> int:
     """Run the command everywhere and count the hosts where it did not end with 0."""
     proxy, known_hosts, key, user, forks, command = sys.argv[1:]
-    config = Config(overrides={"load_ssh_configs": False}, lazy=True)
+    config = Config(overrides={"load_ssh_configs": False})
     identity = paramiko.Ed25519Key.from_private_key_file(key)
 
     # Read once and shared, as somebody would do who has looked where the time goes.

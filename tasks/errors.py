@@ -47,6 +47,10 @@ class Unavailable(Failure):
     cause = "unavailable"
 
 
+class Fleeting(Unavailable):
+    """It failed for a reason that the same attempt would most likely not meet again; nothing had been begun."""
+
+
 class NotSaved(Failure):
     """The work is done, but what had to be kept could not be kept."""
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tasks.errors import Failure, TimedOut, Unavailable
+from tasks.errors import Failure, Fleeting, TimedOut, Unavailable
 from tasks.remote.destination import Destination
 from tasks.remote.proxy import GeneralFailure, Proxy
 from tasks.tailnet import NOT_ROUTED, Peer, TailnetStatus
@@ -163,7 +163,7 @@ def silence(destination: Destination) -> TimedOut:
 
 
 def _no_reason(destination: Destination) -> Failure:
-    return Unavailable(
+    return Fleeting(
         f"{destination.name} cannot be reached",
         why="the proxy fails again and again where the daemon itself connects",
         next_step="`inv net.logs`",

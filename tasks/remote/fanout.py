@@ -14,15 +14,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from tasks import options
-from tasks.errors import Failure, RemoteExit, TimedOut, Unavailable
+from tasks.errors import Failure, Fleeting, RemoteExit, TimedOut, Unavailable
 from tasks.remote.halting import Halt
 from tasks.remote.mailbox import Mailbox
 
 GRACE = 3.0  # seconds that a host's work may take to end after it was asked to
 INTERRUPTED_GRACE = 1.5  # the same after Ctrl-C, when a person waits
-FLEETING = "fleeting"
-"""The cause of a failure that the same attempt would most likely not meet again."""
-FLEETING_TRIES = 4
+FLEETING_TRIES = 5  # of a host that fails in a way that is said to pass
 PAUSE = 0.2  # seconds before the first further try; doubles, and is spread so that hosts do not try in step
 LONGEST_PAUSE = 5.0
 CANCELLED = "cancelled"
@@ -262,7 +260,7 @@ class _FanOut:
     def _may_retry(self, turn: Turn, failure: Failure | None, tries: int) -> bool:
         if turn.started or not isinstance(failure, Unavailable | TimedOut):
             return False
-        return tries <= self.limits.retries or (failure.cause == FLEETING and tries < FLEETING_TRIES)
+        return tries <= self.limits.retries or (isinstance(failure, Fleeting) and tries < FLEETING_TRIES)
 
 
 def _attempt(work: Work, turn: Turn) -> Failure | None:

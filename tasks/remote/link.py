@@ -6,16 +6,18 @@ done here is what it does in `ssh`, in the same order: dial, key exchange, host 
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from typing import Protocol
 
+from tasks.errors import Failure, Fleeting
 from tasks.remote.feeding import Feed
 from tasks.remote.following import Ended, Follower
 from tasks.remote.halting import Halt
 from tasks.remote.hostkeys import Verifier
 from tasks.remote.login import Attempts, Login
 from tasks.remote.output import ReaderGone, Sink
-from tasks.remote.transport import BROKEN, Tell, Transport, host_key, lost, not_connected, words
+from tasks.remote.transport import BANNER_SECONDS, BROKEN, Tell, Transport, host_key, lost, not_connected, words
 
 
 class Reachable(Protocol):
@@ -61,6 +63,7 @@ def connect(way: Reachable, tell: Tell, halt: Halt) -> Link:
     """Dial, check the host's key, log in, open a channel; asked to halt, whatever of it goes on breaks off."""
     verifier, login = way.verifier(), way.login()
     sock = way.dial()
+    began = time.monotonic()
     transport = Transport(sock, kinds=[key.kind for key in verifier.known().keys], tell=tell)
     try:
         with _breaking_off(sock, halt):
@@ -70,10 +73,19 @@ def connect(way: Reachable, tell: Tell, halt: Halt) -> Link:
             return Link(Follower(verifier.host, transport, transport.open_session(), halt=halt))
     except BROKEN as error:
         transport.hang_up()
-        raise not_connected(verifier.host, error) from None
+        halt.check()
+        raise _not_connected(verifier.host, error, time.monotonic() - began) from None
     except BaseException:
         transport.hang_up()
         raise
+
+
+def _not_connected(name: str, error: Exception, seconds: float) -> Failure:
+    if "banner" in words(error) and seconds < BANNER_SECONDS:
+        # It did not stay silent, it closed the connection. Nothing has begun, so another try harms nobody.
+        why = "it has too many logins at once (MaxStartups), or lets nobody in from here"
+        return Fleeting(f"{name} hung up before it said who it is", why=why)
+    return not_connected(name, error)
 
 
 @contextlib.contextmanager

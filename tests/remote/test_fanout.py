@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from tasks.errors import Failure, Refused, RemoteExit, TimedOut, Unavailable, UsageFailure
+from tasks.errors import Failure, Fleeting, Refused, RemoteExit, TimedOut, Unavailable, UsageFailure
 from tasks.remote import fanout
-from tasks.remote.fanout import CANCELLED, FLEETING, UNKNOWN, Event, Limits, Outcome, Results, Started, Turn
+from tasks.remote.fanout import CANCELLED, UNKNOWN, Event, Limits, Outcome, Results, Started, Turn
 from tests.remote.conftest import threads
 
 HOSTS = [f"host{number}" for number in range(12)]
@@ -110,7 +110,7 @@ def test_a_fleeting_failure_is_tried_again_unasked() -> None:
     def work(turn: Turn) -> None:
         tries.append(turn.name)
         if len(tries) < 3:
-            raise Unavailable("general failure", cause=FLEETING)
+            raise Fleeting("general failure")
 
     results = run(work, names=["a"])
 
@@ -127,7 +127,7 @@ def test_a_refusal_is_not_tried_again(failure: Failure) -> None:
     assert run(work, Limits(retries=5), ["a"]).outcomes[0].tries == 1
 
 
-@pytest.mark.parametrize("failure", [Unavailable("lost", cause=FLEETING), RemoteExit(75), TimedOut("late")])
+@pytest.mark.parametrize("failure", [Fleeting("lost"), RemoteExit(75), TimedOut("late")])
 def test_what_failed_after_the_command_started_is_never_tried_again(failure: Failure) -> None:
     """It may have done its work."""
 
