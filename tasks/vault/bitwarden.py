@@ -66,12 +66,19 @@ class BitwardenStore:
         with self._session.exclusive():
             yield
 
+    def refresh(self) -> None:
+        """Fetch the server's news, however fresh our copy is."""
+        self._session.sync()
+
     def export(self) -> Secret:
         """Return everything, indented."""
         return Secret(json.dumps({"encrypted": False, "folders": [], "items": self._session.documents()}, indent=2))
 
     def _replaceable(self, item: Item, expect: str | None) -> Document | None:
-        """Return what the write replaces once it is so old that the server sees every other write."""
+        """Return what the write replaces once it is so old that the server sees every other write.
+
+        Then an old copy of ours does no harm: the server refuses it, and it is fetched anew.
+        """
         before = self._expected(item, expect)
         if before is None:
             self._session.sync()
@@ -84,9 +91,9 @@ class BitwardenStore:
 
     def _expected(self, item: Item, expect: str | None) -> Document | None:
         """Return the document that the write replaces, None for a new one; Conflict if it is another than expected."""
-        before = self._session.find(item.id) if item.id else None
-        others = [each["id"] for each in self._session.documents(item.name) if each["name"] == item.name]
-        if [each for each in others if each != item.id] and before is None:
+        documents = self._session.documents(item.id or item.name)
+        before = next((each for each in documents if each["id"] == item.id), None)
+        if before is None and any(each["name"] == item.name for each in documents):
             raise Conflict(f"the bitwarden vault has an item named {item.name!r} already")
         revision = before["revisionDate"] if before else None
         if revision != expect:
@@ -132,10 +139,8 @@ class BitwardenStore:
         return now
 
     def _now(self, document: Document, before: Document | None) -> Document | None:
-        if before is not None:
-            return self._session.find(before["id"])
-        named = [each for each in self._session.documents(document["name"]) if each["name"] == document["name"]]
-        return named[0] if named else None
+        key, wanted = ("id", before["id"]) if before else ("name", document["name"])
+        return next((each for each in self._session.documents(wanted) if each[key] == wanted), None)
 
 
 def _is_young(revision: str) -> bool:

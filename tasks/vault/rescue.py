@@ -12,7 +12,7 @@ from tasks.errors import Busy, Failure, NotSaved, TimedOut, Unavailable
 from tasks.secret import Secret
 from tasks.vault.age import AgeStore
 from tasks.vault.bitwarden import BitwardenStore
-from tasks.vault.saving import Saved, save_password
+from tasks.vault.saving import Outcome, Saved, save_password
 from tasks.vault.store import Ref
 
 PAUSES = (1.0, 4.0)  # seconds between the tries
@@ -28,6 +28,11 @@ def rescue_vault(state_folder: Path) -> AgeStore:
 def save_exclusively(store: BitwardenStore, name: str, password: Secret) -> Saved:
     """Save a password while this machine's other writers of the account wait."""
     with store.exclusive():
+        saved = save_password(store, name, password)
+        if saved.outcome is not Outcome.UNCHANGED:
+            return saved
+        # So says our copy, which may be a minute old.
+        store.refresh()
         return save_password(store, name, password)
 
 

@@ -22,9 +22,7 @@ from tasks.vault.store import Conflict, NoSuchItem
 FRESH = 60.0  # seconds for which the local copy is read without asking the server for news
 STATUS_DEADLINE = 15.0  # seconds; milliseconds once bw is up, which takes one second, or five on a busy machine
 SYNC_DEADLINE = 15.0  # seconds; two are usual where there is news
-SETTLING = (
-    1.0  # seconds after a sync in which bw may not show an item that it has (2026.6.0, busy machine)
-)
+SETTLING = 1.0  # seconds after a sync in which bw may not show an item that it has (2026.6.0, busy machine)
 SETTLING_PAUSE = 0.2
 WRITERS_DEADLINE = 300.0  # seconds; twenty writers of one item at once take five each
 OPEN, LOCKED, SIGNED_OUT = "unlocked", "locked", "unauthenticated"
@@ -50,7 +48,6 @@ class Session:
         self._session = account.session
         self._is_open = False
         self._looked = False  # whether the copy is fresh enough to be read
-        self._fetched = False  # whether this chain has fetched the server's news
         self._changed = -SETTLING
         self._held = False
 
@@ -119,15 +116,11 @@ class Session:
                 return found
             time.sleep(SETTLING_PAUSE)
 
-    def find(self, item_id: str) -> Document | None:
-        """Return the item of that id, or None once it is certain that there is none."""
-        return next((each for each in self.documents(item_id) if each["id"] == item_id), None)
-
     def sync(self) -> None:
         """Fetch the server's news; its failure is raised."""
         self.open()
         self.call("POST", "/sync", deadline=SYNC_DEADLINE)
-        self._looked, self._fetched, self._changed = True, True, time.monotonic()
+        self._looked, self._changed = True, time.monotonic()
 
     def call(self, method: str, path: str, body: object = None, *, deadline: float = 30.0) -> Document:
         """Ask bw, and look how it stands when that fails."""
@@ -143,7 +136,7 @@ class Session:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the account's lock, with the server's news fetched in this chain; a second one inside it is the same."""
+        """Hold the account's lock; a second one inside it is the same."""
         if self._held:
             yield
             return
@@ -151,8 +144,6 @@ class Session:
         with files.lock(self.account.lock, deadline=WRITERS_DEADLINE):
             self._held = True
             try:
-                if not self._fetched:
-                    self.sync()
                 yield
             finally:
                 self._held = False
@@ -184,7 +175,7 @@ class Session:
         self.close()
         session = sign_in(self.account, self._person)
         self._session = session or self._session
-        self._looked, self._fetched = True, True
+        self._looked = True
         standing = self.standing()
         if standing.state == SIGNED_OUT:
             raise _signed_out(self.account, None)

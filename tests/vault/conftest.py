@@ -2,10 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tasks.vault.bitwarden import BitwardenStore
 from tasks.vault.bw import Account
 from tasks.vault.session import Session
 from tasks.vault.signin import Person
-from tests.conftest import Home
+from tests.conftest import ROOT, Home
 from tests.vault.server import Server, serving
 from tests.vault.server_crypto import Authority, make_authority
 
@@ -51,6 +52,7 @@ def server(module_server: Server, authority: Authority, monkeypatch: pytest.Monk
     module_server.order()
     module_server.items.clear()
     module_server.requests.clear()
+    module_server.written.clear()
     module_server.revision = datetime.now(UTC)
     return module_server
 
@@ -132,3 +134,56 @@ def make(server: Server) -> Make:
         return str(item["id"])
 
     return put
+
+
+@dataclass
+class FakePlace(Place):
+    """The same over the fake bw, whose server is a file."""
+
+    @property
+    def server_file(self) -> Path:
+        """What the fake server has."""
+        return self.account.folder.with_name("fake-server.json")
+
+    def serve(self, *items: dict[str, object], faults: Sequence[dict[str, object]] = ()) -> None:
+        """Have the fake server hold these items, and the next requests go wrong in these ways."""
+        password, secret = self.account.password, self.account.client_secret
+        assert password is not None
+        assert secret is not None
+        content = {"password": password.reveal(), "secret": secret.reveal(), "items": items, "faults": faults}
+        self.server_file.write_text(json.dumps(content))
+
+    def stored(self) -> list[dict[str, Any]]:
+        """Return the fake server's items."""
+        items: list[dict[str, Any]] = json.loads(self.server_file.read_text())["items"]
+        return items
+
+    def asked(self) -> list[str]:
+        """Return every run and request of the fake bw."""
+        return self.account.folder.with_name("fake.log").read_text().splitlines()
+
+
+@pytest.fixture
+def fake(home: Home) -> Iterator[FakePlace]:
+    """Give an account of the fake bw that nobody has signed in to yet, on an empty server."""
+    account = Account(
+        executable=ROOT / "tests" / "bin" / "bw",
+        folder=home.state / "data",
+        lock=home.state / "account.lock",
+        runtime=home.runtime,
+        server="https://vault.example",
+        client_id="user.1",
+        client_secret=Secret("the client secret"),
+        password=Secret("the master password"),
+    )
+    own = FakePlace(account, [], [])
+    own.serve()
+    yield own
+    for session in own.sessions:
+        session.close()
+
+
+def login(name: str, password: str, **more: object) -> dict[str, object]:
+    """Return an item as bw shows it, of an old revision."""
+    item = {"id": f"id-of-{name}", "name": name, "type": 1, "revisionDate": "2026-01-01T00:00:00.000Z", "fields": []}
+    return {**item, "login": {"username": None, "password": password}, "passwordHistory": None, "notes": None, **more}

@@ -82,6 +82,7 @@ class Server:
         self.port = port
         self.items: dict[str, Document] = {}
         self.requests: list[Request] = []
+        self.written: list[Document] = []
         self.faults: list[Fault] = []
         self.closing = threading.Event()
         self.lock = threading.RLock()
@@ -296,6 +297,7 @@ def _write(state: Server, item_id: str, written: Document) -> tuple[int, Any]:
         stored = datetime.fromisoformat(state.items[item_id]["revisionDate"])
         if int((stored - datetime.fromisoformat(known)).total_seconds()) > 1:
             return 400, {"message": STALE, "validationErrors": None, "object": "error"}
+    state.written.append(written)
     return 200, state.store(written, item_id)
 
 

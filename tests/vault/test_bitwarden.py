@@ -1,0 +1,122 @@
+"""The Bitwarden vault as a store, over the fake bw: what is written, when it is refused, what is said."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tasks.errors import Failure
+from tasks.secret import Secret
+from tasks.vault.saving import save_password
+from tasks.vault.store import Conflict, Item, State
+from tests.vault.conftest import FakePlace, login
+
+
+def test_status_says_how_it_stands(fake: FakePlace) -> None:
+    fake.serve(login("key", "one"))
+    assert str(fake.store().status()) == "signed out (vault.example, never synced here)"
+    session = fake.store()._session.unlocked()
+    locked = fake.store(password=None).status()
+    opened = fake.store(session=session).status()
+
+    assert (locked.state, locked.items) == (State.LOCKED, 0)
+    assert (opened.state, opened.items) == (State.OPEN, 1)
+    assert str(opened).startswith("open, 1 item in vault.example, synced 20")
+
+
+def test_a_write_sends_the_revision_that_was_read_and_all_it_does_not_change(fake: FakePlace) -> None:
+    fake.serve(login("key", "one", notes="as it was", favorite=True, reprompt=1))
+    save_password(fake.store(), "key", Secret("two"))
+    [item] = fake.stored()
+
+    assert (item["login"]["password"], item["notes"], item["favorite"], item["reprompt"]) == (
+        "two",
+        "as it was",
+        True,
+        1,
+    )
+    assert [old["password"] for old in item["passwordHistory"]] == ["one"]
+
+
+def test_another_revision_than_expected_is_a_conflict_and_nothing_is_sent(fake: FakePlace) -> None:
+    fake.serve(login("key", "one"))
+    store = fake.store()
+    item = store.get("key")
+    with pytest.raises(Conflict) as caught:
+        store.put(replace(item, password=Secret("two")), expect="2025-01-01T00:00:00.000Z")
+
+    assert str(caught.value) == (
+        "'key' was changed meanwhile in the bitwarden vault: "
+        "expected revision 2025-01-01T00:00:00.000Z, found 2026-01-01T00:00:00.000Z\n"
+        "  next: run it again: it reads the new state first"
+    )
+    assert [asked for asked in fake.asked() if asked.startswith("PUT")] == []
+
+
+def test_a_new_item_is_not_made_beside_one_of_its_name(fake: FakePlace) -> None:
+    fake.serve(login("key", "one"))
+    with pytest.raises(Conflict):
+        fake.store().put(Item("key", Secret("two")), expect=None)
+    assert [item["login"]["password"] for item in fake.stored()] == ["one"]
+
+
+def test_a_young_revision_is_looked_at_again_before_it_is_replaced(fake: FakePlace) -> None:
+    fake.serve(login("key", "one"))
+    store = fake.store()
+    save_password(store, "key", Secret("two"))
+    before = fake.asked().count("POST /sync")
+    save_password(store, "key", Secret("three"))
+
+    assert fake.asked().count("POST /sync") == before + 1
+    assert [old["password"] for old in fake.stored()[0]["passwordHistory"]] == ["two", "one"]
+
+
+def test_a_lost_answer_is_looked_for_and_not_sent_twice(fake: FakePlace) -> None:
+    cut: dict[str, object] = {
+        "on": "PUT /object/item",
+        "cut": True,
+        "message": "FetchError: socket hang up",
+    }
+    fake.serve(login("key", "one"), faults=[cut])
+    save_password(fake.store(), "key", Secret("two"))
+
+    assert fake.stored()[0]["login"]["password"] == "two"
+    assert len([asked for asked in fake.asked() if asked.startswith("PUT")]) == 1
+
+
+def test_a_write_that_was_not_taken_is_the_failure_it_was(fake: FakePlace) -> None:
+    fault: dict[str, object] = {
+        "on": "PUT /object/item",
+        "message": "FetchError: connect ECONNREFUSED",
+    }
+    fake.serve(login("key", "one"), faults=[fault])
+    with pytest.raises(Failure) as caught:
+        save_password(fake.store(), "key", Secret("two"))
+
+    assert (caught.value.what, caught.value.cause) == ("vault.example cannot be reached", "unreachable")
+    assert fake.stored()[0]["login"]["password"] == "one"
+
+
+def test_what_cannot_be_looked_for_is_not_claimed(fake: FakePlace) -> None:
+    cut: dict[str, object] = {
+        "on": "PUT /object/item",
+        "cut": True,
+        "message": "FetchError: socket hang up",
+    }
+    down: dict[str, object] = {"on": "POST /sync", "message": "Syncing failed: FetchError: connect ECONNREFUSED"}
+    fake.serve(login("key", "one"))
+    store = fake.store()
+    store._session.sync()
+    fake.serve(login("key", "one"), faults=[cut, down])
+    with pytest.raises(Failure) as caught:
+        save_password(store, "key", Secret("two"))
+
+    assert (caught.value.exit_status, caught.value.cause) == (74, "unknown")
+    assert caught.value.what == "it is not known whether 'key' was written"
+
+
+def test_the_export_is_bitwardens_own_layout(fake: FakePlace) -> None:
+    fake.serve(login("key", "one"))
+    export = json.loads(fake.store().export().reveal())
+
+    assert (export["encrypted"], [item["name"] for item in export["items"]]) == (False, ["key"])

@@ -1,0 +1,48 @@
+"""References to secrets: which are chosen, how one is read, what is said when there is nothing behind it."""
+
+import pytest
+
+from tasks.errors import Failure, UsageFailure
+from tasks.secret import Secret
+from tasks.vault.age import AgeStore
+from tasks.vault.references import chosen, resolved, value_of
+from tasks.vault.store import Field, Item
+from tests.conftest import Home
+
+
+@pytest.fixture
+def vault(home: Home) -> AgeStore:
+    """Give a vault with two items, one with a slash in its name."""
+    own = AgeStore(home.state / "place")
+    own.put(Item("deploy", Secret("token"), Secret("robot"), fields=(Field("url", Secret("x")),)), expect=None)
+    own.put(Item("a/b", Secret("other")), expect=None)
+    return own
+
+
+def test_a_reference_is_an_item_or_an_item_and_a_field(vault: AgeStore) -> None:
+    references = {"A": "deploy", "B": "deploy/username", "C": "deploy/url", "D": "a/b", "E": "a/b/password"}
+
+    assert {name: value.reveal() for name, value in resolved(vault, references).items()} == {
+        "A": "token",
+        "B": "robot",
+        "C": "x",
+        "D": "other",
+        "E": "other",
+    }
+
+
+def test_what_is_not_there_is_named(vault: AgeStore) -> None:
+    with pytest.raises(Failure) as caught:
+        resolved(vault, {"A": "nothing/username"})
+    assert caught.value.what == "the age vault has no item 'nothing'"
+    with pytest.raises(Failure) as caught:
+        value_of(vault.get("a/b"), "username")
+    assert str(caught.value) == "the item 'a/b' has no username: it has password"
+
+
+def test_only_the_named_ones_are_chosen() -> None:
+    assert chosen({"A": "x", "B": "y"}, ["B"]) == {"B": "y"}
+    assert chosen({"A": "x", "B": "y"}, []) == {"A": "x", "B": "y"}
+    with pytest.raises(UsageFailure) as caught:
+        chosen({"A": "x"}, ["C"])
+    assert str(caught.value) == "--only: no settings file has a line C=vault:…: there are A"

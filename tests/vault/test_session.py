@@ -1,0 +1,105 @@
+"""One chain's session: signed in and unlocked at most once, news fetched once, and how bw stands after a failure."""
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+
+from tasks.errors import Failure
+from tasks.secret import Secret
+from tests.vault.conftest import FakePlace, login
+
+
+def test_a_chain_signs_in_once_and_unlocks_once(fake: FakePlace) -> None:
+    fake.serve(login("key", "one"))
+    store = fake.store()
+    for _ in range(3):
+        assert store.get("key").password == Secret("one")
+
+    asked = fake.asked()
+    assert (asked.count("login --apikey"), asked.count("POST /unlock")) == (1, 1)
+    assert asked.count("POST /sync") == 0
+
+
+def test_a_copy_that_is_fresh_is_read_and_an_old_one_renewed(fake: FakePlace) -> None:
+    fake.store().list()
+    assert fake.store().list() == []
+    assert fake.asked().count("POST /sync") == 0
+    fake.serve(login("key", "one"))
+    data = fake.account.folder / "data.json"
+    data.write_text(data.read_text().replace('"synced": "20', '"synced": "19'))
+
+    assert [ref.name for ref in fake.store().list()] == ["key"]
+    assert fake.asked().count("POST /sync") == 1
+
+
+def test_a_server_that_cannot_be_asked_leaves_the_copy(fake: FakePlace) -> None:
+    fake.serve(login("key", "one"))
+    fake.store().list()
+    fake.serve(faults=[{"on": "POST /sync", "message": "Syncing failed: connect ECONNREFUSED 127.0.0.1:1"}])
+    data = fake.account.folder / "data.json"
+    data.write_text(data.read_text().replace('"synced": "20', '"synced": "19'))
+
+    assert fake.store().get("key").password == Secret("one")
+    assert fake.said[-1].startswith("reading the copy of 19")
+    assert fake.said[-1].endswith(": vault.example cannot be reached")
+
+
+def test_being_signed_out_by_any_answer_is_told_and_mended_by_the_next_chain(fake: FakePlace) -> None:
+    fake.serve(login("key", "one"))
+    store = fake.store()
+    store.list()
+    faults = [{"on": "POST /sync", "out": True, "message": "Syncing failed: what nobody has seen"}]
+    fake.serve(login("key", "one"), faults=faults)
+    with pytest.raises(Failure) as caught:
+        store._session.sync()
+
+    assert (caught.value.exit_status, caught.value.cause) == (77, "signed-out")
+    assert caught.value.what == "vault.example signed this machine out; bw has dropped its local copy"
+    assert fake.store().get("key").password == Secret("one")
+
+
+def test_a_wrong_master_password_is_told_once(fake: FakePlace) -> None:
+    fake.store().list()
+    with pytest.raises(Failure) as caught:
+        fake.store(password=Secret("wrong")).list()
+
+    assert (caught.value.what, caught.value.cause) == ("the master password is wrong", "master-password")
+
+
+def test_a_killed_serve_is_replaced_and_opened_by_the_session_it_had(fake: FakePlace) -> None:
+    fake.serve(login("key", "one"))
+    store = fake.store()
+    store.list()
+    serve = store._session._serve
+    assert serve is not None
+    os.kill(serve.pid, signal.SIGKILL)
+
+    assert store.get("key").password == Secret("one")
+    assert fake.asked().count("POST /unlock") == 1
+
+
+def test_a_data_folder_of_another_server_is_refused(fake: FakePlace) -> None:
+    fake.store().list()
+    fake.account = replace(fake.account, server="https://other.example")
+    with pytest.raises(Failure) as caught:
+        fake.store().list()
+
+    assert caught.value.cause == "other-server"
+    assert caught.value.why == "expected https://other.example, found https://vault.example"
+
+
+def test_looking_how_it_stands_asks_for_nothing(fake: FakePlace) -> None:
+    assert fake.store(password=None)._session.standing().state == "unauthenticated"
+    fake.store().list()
+    assert fake.store(password=None)._session.standing().state == "locked"
+
+
+def test_news_of_a_locked_account_are_not_fetched_by_two_at_once(fake: FakePlace) -> None:
+    """The lock is held while news are fetched and something is written; inside it is the same lock."""
+    session = fake.store()._session
+    with session.exclusive(), session.exclusive():
+        assert session.documents() == []
+
+    assert fake.asked().count("POST /sync") == 0

@@ -1,0 +1,72 @@
+"""The ways into an account: which one is taken, what is asked for, and what is said when something is missing."""
+
+from dataclasses import replace
+
+import pytest
+
+from tasks.errors import Failure
+from tasks.secret import Secret
+from tasks.vault.signin import Person, is_new, parse_session, password_of, sign_in
+from tests.vault.conftest import FakePlace
+
+
+def test_an_api_key_signs_in_and_the_secret_is_in_no_argument(fake: FakePlace) -> None:
+    assert is_new(fake.account)
+    assert sign_in(fake.account, Person(None, fake.said.append)) is None
+
+    assert not is_new(fake.account)
+    assert fake.said == ["signing in to vault.example (once for this machine)"]
+    assert fake.asked() == ["config server https://vault.example", "login --apikey"]
+
+
+def test_an_e_mail_address_and_the_password_sign_in_and_open(fake: FakePlace) -> None:
+    account = replace(fake.account, client_id="", email="a@example.com")
+    session = sign_in(account, Person(None, fake.said.append))
+
+    assert session is not None
+    assert len(session.reveal()) == 88
+    assert fake.asked()[-1] == "login a@example.com --passwordenv BW_PASSWORD --raw"
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"client_id": ""}, "not signed in to vault.example"),
+        ({"client_secret": None}, "BW_CLIENTID is set, but BW_CLIENTSECRET is not"),
+    ],
+)
+def test_what_is_missing_is_named(fake: FakePlace, changes: dict[str, object], what: str) -> None:
+    with pytest.raises(Failure) as caught:
+        sign_in(replace(fake.account, **changes), Person(None, fake.said.append))  # type: ignore[arg-type]
+
+    assert (caught.value.what, caught.value.exit_status, caught.value.cause) == (what, 78, "no-login")
+    assert "BW_CLIENTSECRET" in caught.value.next_step
+
+
+def test_a_person_is_asked_for_the_password_that_is_not_given(fake: FakePlace) -> None:
+    asked: list[str] = []
+
+    def ask(prompt: str) -> Secret:
+        asked.append(prompt)
+        return Secret("typed")
+
+    assert password_of(replace(fake.account, password=None), Person(ask, print)) == Secret("typed")
+    assert asked == ["master password of the account at vault.example (hidden): "]
+    assert password_of(fake.account, Person(ask, print)) == Secret("the master password")
+
+
+def test_nobody_to_ask_names_the_variables(fake: FakePlace) -> None:
+    with pytest.raises(Failure) as caught:
+        password_of(replace(fake.account, password=None), Person(None, print))
+
+    assert str(caught.value) == (
+        "the bitwarden vault is locked, and there is nobody to ask for the master password\n"
+        '  next: set BW_PASSWORD (or file:PATH in it), or BW_SESSION: `eval "$(inv vault.unlock)"`'
+    )
+
+
+def test_anything_but_88_characters_is_no_session() -> None:
+    assert parse_session("A" * 88) == Secret("A" * 88)
+    with pytest.raises(Failure) as caught:
+        parse_session("Your vault is now unlocked!")
+    assert caught.value.why == "expected 88 characters, got 27"
