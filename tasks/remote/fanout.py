@@ -23,6 +23,7 @@ INTERRUPTED_GRACE = 1.5  # the same after Ctrl-C, when a person waits
 FLEETING_TRIES = 5  # of a host that fails in a way that is said to pass
 PAUSE = 0.2  # seconds before the first further try; doubles, and is spread so that hosts do not try in step
 LONGEST_PAUSE = 5.0
+THREAD = "fan-out"
 CANCELLED = "cancelled"
 UNKNOWN = "unknown"
 
@@ -139,7 +140,7 @@ class _FanOut:
         self.end: float | None = None
         with closing(self.events), self.events.interrupts(lambda: self.events.put(None)):
             for _ in range(min(self.limits.forks, len(self.names))):
-                threading.Thread(target=self._work_through, daemon=True).start()
+                threading.Thread(target=self._work_through, name=THREAD, daemon=True).start()
             while len(self.outcomes) < len(self.names):
                 self._next()
         if self.reader_gone:

@@ -220,7 +220,7 @@ def host_key(key: Key) -> HostKey:
 
 def lost(name: str, why: str) -> Unavailable:
     """Return the failure for a connection that broke in the middle of a command."""
-    return Unavailable(f"connection to {name} lost, outcome unknown", why=why)
+    return Unavailable(f"connection to {name} lost, outcome unknown", why=why, cause="unknown")
 
 
 def not_connected(name: str, error: BaseException) -> Failure:
