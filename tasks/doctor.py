@@ -120,8 +120,11 @@ def _daemon(settings: Settings) -> Iterator[Finding]:
 def _vault(settings: Settings) -> Iterator[Finding]:
     from tasks.vault import open_vault
 
-    state = open_vault(settings).status()
-    yield Finding("vault", Verdict.OK, f"{settings.vault}: {state}")
+    status = open_vault(settings).status()
+    if status.state in {"locked", "signed out"}:
+        yield Finding("vault", Verdict.WARNING, f"{settings.vault}: {status}", "set BW_PASSWORD, or answer the prompt")
+    else:
+        yield Finding("vault", Verdict.OK, f"{settings.vault}: {status}")
 
 
 def _inventory(settings: Settings) -> Iterator[Finding]:

@@ -100,15 +100,13 @@ def load(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Sett
     named = environ.get("TAILNET") or shared.get("TAILNET", "")
     lab_by_default = not named and _lab_is_meant(environ, root)
     tailnet = _tailnet_name(LAB if lab_by_default else named or DEFAULT_TAILNET)
-    own = {**_read_file(tailnet_folder(tailnet) / SETTINGS_FILE), **_read_file(root / f".env.{tailnet}")}
-    values = {**shared, **own, **environ}
+    values = {**shared, **_read_own(tailnet, root), **environ}
     host, port = _address(values.get("TS_SOCKS5_SERVER") or DEFAULT_PROXY)
-    key = values.get("TS_AUTHKEY", "")
-    item = key.removeprefix(VAULT_REFERENCE) if key.startswith(VAULT_REFERENCE) else ""
+    key, item = _key_or_item(values.get("TS_AUTHKEY", ""))
     return Settings(
         tailnet=tailnet,
         lab_by_default=lab_by_default,
-        auth_key=None if item else _secret(key),
+        auth_key=_secret(key),
         hostname=values.get("TS_HOSTNAME", ""),
         login_server=values.get("TS_LOGIN_SERVER", ""),
         ssh=_flag("TS_SSH", values.get("TS_SSH", "")),
@@ -134,6 +132,15 @@ def load(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Sett
         bw_data_folder=Path(values["BW_DATA_DIR"]).expanduser() if values.get("BW_DATA_DIR") else None,
         programs_source=values.get("PROGRAMS_SOURCE") or "auto",
     )
+
+
+def _read_own(tailnet: str, root: Path) -> dict[str, str]:
+    return {**_read_file(tailnet_folder(tailnet) / SETTINGS_FILE), **_read_file(root / f".env.{tailnet}")}
+
+
+def _key_or_item(text: str) -> tuple[str, str]:
+    item = text.removeprefix(VAULT_REFERENCE) if text.startswith(VAULT_REFERENCE) else ""
+    return "" if item else text, item
 
 
 def tailnet_folder(tailnet: str) -> Path:

@@ -33,8 +33,14 @@ class BitwardenStore:
         self._session = session
 
     def status(self) -> Status:
-        """Say how bw stands, without asking a person or the server; items are counted only where it is open."""
+        """Say how bw stands, without asking a person or the server; items are counted only where it is open.
+
+        A master password that is at hand is tried, so that what is wrong with it or with the server's keys is told.
+        """
         standing = self._session.standing()
+        if standing.state == LOCKED and self._session.account.password:
+            self._session.open()
+            standing = self._session.standing()
         where = f"{self._session.account.host}, {_synced(standing)}"
         state = STATES.get(standing.state, State.SIGNED_OUT)
         items = len(self._session.documents()) if state is State.OPEN else 0
