@@ -1,6 +1,7 @@
 """Owns what the tests of `remote` share: proxies, SSH servers, keys, a tailnet."""
 
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ import pytest
 
 from tasks.remote.hostkeys import HostKey, Store, Verifier
 from tasks.remote.login import Login
+from tasks.remote.places import Storage
 from tasks.remote.proxy import Proxy
 from tasks.remote.ssh import Session, connect
 from tasks.tailnet import Peer, TailnetStatus
 from tests.remote import servers
+from tests.remote.copies import ODD, Shell
 
 Made = TypeVar("Made")
 WEB = Peer("web", "web.tail.test", ("100.64.0.1",), online=True, tags=("tag:web",))
@@ -124,3 +127,29 @@ def threads() -> set[str]:
 
 def discard(_: bytes) -> None:
     """Take output and drop it."""
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """Return the host, whose login starts in an empty folder."""
+    (tmp_path / "there").mkdir()
+    return Shell(tmp_path / "there")
+
+
+@pytest.fixture
+def storage(shell: Shell) -> Storage:
+    """Return its files."""
+    return Storage(shell, "web")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """Return a folder with files of odd names, a folder in it, an empty one and a link."""
+    folder = tmp_path / "here"
+    (folder / "sub" / "empty").mkdir(parents=True)
+    for number, name in enumerate(ODD):
+        (folder / name).write_bytes(os.urandom(1000 * number))
+        (folder / "sub" / name).write_text(name.encode("ascii", "replace").decode())
+    (folder / "plain").chmod(0o755)
+    (folder / "link").symlink_to("/etc/passwd")
+    return folder

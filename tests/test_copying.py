@@ -1,0 +1,46 @@
+"""What is said of a copy while it goes on."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks import copying
+from tasks.copying import Meter
+from tests.conftest import Inv
+
+
+def test_progress_has_a_rate_and_what_is_left() -> None:
+    meter = Meter(30_000_000)
+    meter.hear(10_000_000)
+
+    assert meter.line(2.0) == "10.0 MB, 5.0 MB/s, 4 s left"
+
+
+def test_without_a_total_nothing_is_said_of_the_rest() -> None:
+    meter = Meter(None)
+    meter.hear(1_000_000)
+
+    assert meter.line(2.0) == "1.0 MB, 0.5 MB/s"
+    assert Meter(10).line(0.0) == "0.0 MB, 0.0 MB/s"
+
+
+def test_nothing_is_drawn_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    meter = Meter(10)
+    meter.hear(10)
+    meter.end()
+
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("given", "target"), [("/srv/x", "/srv/x"), ("", "./site")])
+def test_the_target_is_the_given_one_or_the_name_at_home(given: str, target: str) -> None:
+    assert copying.target_there(given, Path("/here/site/")) == target
+
+
+def test_dry_says_what_would_be_copied(inv: Inv) -> None:
+    put = inv("--dry", "remote.put", "--host=web", "--file=/etc/hosts")
+    got = inv("--dry", "remote.get", "--host=web", "--file=/etc/hosts")
+
+    assert put.stderr == "would copy /etc/hosts to ./hosts on web\n"
+    assert got.stderr == "would copy /etc/hosts from web to .\n"
+    assert inv("remote.put", "--host=web").stderr == "error: --file: expected a file or a folder of this machine\n"
