@@ -139,8 +139,7 @@ def _read_own(tailnet: str, root: Path) -> dict[str, str]:
 
 
 def _key_or_item(text: str) -> tuple[str, str]:
-    item = text.removeprefix(VAULT_REFERENCE) if text.startswith(VAULT_REFERENCE) else ""
-    return "" if item else text, item
+    return ("", text.removeprefix(VAULT_REFERENCE)) if text.startswith(VAULT_REFERENCE) else (text, "")
 
 
 def tailnet_folder(tailnet: str) -> Path:
@@ -239,11 +238,8 @@ def _secret(text: str) -> Secret | None:
 def vault_references(tailnet: str, root: Path = ROOT) -> dict[str, str]:
     """Return what stands after `vault:` in `.env` and `.env.<tailnet>`, by the variable's name; settings are none."""
     found = {**_read_file(root / ".env"), **_read_file(root / f".env.{tailnet}")}
-    return {
-        name: value.removeprefix(VAULT_REFERENCE)
-        for name, value in found.items()
-        if value.startswith(VAULT_REFERENCE) and name not in SECRET_VARIABLES
-    }
+    kept = {name: value for name, value in found.items() if name not in SECRET_VARIABLES}
+    return {name: value.partition(":")[2] for name, value in kept.items() if value.startswith(VAULT_REFERENCE)}
 
 
 def followed(given: Secret | None, what: str) -> Secret | None:
