@@ -10,7 +10,7 @@ from tasks.remote.gathering import Pair
 
 # From the worst on, as design and README have it; a remote command's own status is the mildest of failures.
 WORST_FIRST = (70, 64, 77, 78, 74, 69, 75)
-MOST_ROWS = 24  # a table of more hosts has only those that failed
+MOST_ROWS = 24  # a table of more hosts has only those that had their turn and failed
 INTERRUPTED = 130
 
 
@@ -34,7 +34,7 @@ def failed(outcomes: Sequence[Outcome]) -> list[str]:
 
 def as_table(outcomes: Sequence[Outcome], seconds: float) -> str:
     """Return the summary for people: a row for a host, worst first, and a last line with the counts."""
-    shown = [outcome for outcome in outcomes if outcome.failure or len(outcomes) <= MOST_ROWS]
+    shown = [outcome for outcome in outcomes if len(outcomes) <= MOST_ROWS or (outcome.failure and outcome.tries)]
     rows = [["host", "result", "seconds", "why"], *map(_row, sorted(shown, key=_badness))]
     lines = [visible(table(rows))] if shown else []
     return "\n".join([*lines, _counts(outcomes, seconds)])
