@@ -1,0 +1,63 @@
+"""What is shown meanwhile, and where a terminal is there."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import RemoteExit, Unavailable
+from tasks.remote.fanout import CANCELLED, Outcome, Results, Started
+from tasks.remote.progress import TICK
+from tasks.remote.reporting import Form, Report, Screen
+
+PLAIN = Screen(coloured=False, live=False, columns=lambda: 80)
+TERMINAL = Screen(coloured=True, live=True, columns=lambda: 80)
+
+
+def test_a_failure_is_told_when_it_happens(capfd: pytest.CaptureFixture[str]) -> None:
+    """But for hosts that had no turn, which all have the same reason."""
+    report = Report(["web", "mail"], Form(), PLAIN)
+    report.hear(Outcome("web", Unavailable("web is offline", next_step="`inv net.status`"), 1.0, 1))
+    report.hear(Outcome("mail", RemoteExit(3), 1.0, 1))
+    report.hear(Outcome("mail", Unavailable("not tried", cause=CANCELLED), 0.0, 0))
+
+    assert capfd.readouterr().err.splitlines() == [
+        "web  | error: web is offline",
+        "web  |   next: `inv net.status`",
+        "mail | exit 3",
+    ]
+    assert report.tick is None
+
+
+def test_a_terminal_has_colours_and_a_line_of_progress(capfd: pytest.CaptureFixture[str]) -> None:
+    """Which is gone before the summary."""
+    report = Report(["web"], Form(), TERMINAL)
+    report.hear(Started("web"))
+    report.takers("web")[0](b"hello\n")
+    outcome = Outcome("web", None, 1.0, 1)
+    report.hear(outcome)
+    report.finish(Results((outcome,), interrupted=False), 1.0)
+    shown = capfd.readouterr()
+
+    assert report.tick == TICK
+    assert shown.out.startswith("\x1b[")
+    assert shown.err.startswith("\r\x1b[K0 of 1 done, 1 running, 0 failed")
+    assert shown.err.endswith("\r\x1b[K\nhost  result  seconds  why\nweb   ok      1.0\n1 of 1 done in 1.0 s\n")
+
+
+def test_an_interrupted_run_says_so_in_its_document(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """With the status that it ends with."""
+    report = Report(["web"], Form(json=True, folder=tmp_path), PLAIN)
+    failure = Unavailable("web was interrupted", cause=CANCELLED)
+    report.finish(Results((Outcome("web", failure, 1.0, 1),), interrupted=True), 1.0)
+    shown = capfd.readouterr().out
+
+    assert '"exit_status": 130,\n  "interrupted": true' in shown
+    assert f'"output_folder": "{tmp_path}"' in shown
+
+
+def test_a_very_long_name_does_not_push_every_line_away(capfd: pytest.CaptureFixture[str]) -> None:
+    """The others are aligned to forty columns."""
+    report = Report(["web", "x" * 80], Form(), PLAIN)
+    report.takers("web")[0](b"hello\n")
+
+    assert capfd.readouterr().out == f"{'web':40} | hello\n"
