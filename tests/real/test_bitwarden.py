@@ -44,6 +44,24 @@ print(vault.save_password(settings.load(), sys.argv[1], Secret(sys.argv[2])))
 """
 
 
+CHAIN = """
+import sys, time
+from tasks import settings, vault
+from tasks.secret import Secret
+name, others = sys.argv[1], sys.argv[2:]
+loaded = settings.load()
+vault.open_vault(loaded).get(name)
+for _ in range(10):
+    started = time.monotonic()
+    vault.open_vault(loaded).get(name)
+    print("further read", time.monotonic() - started)
+for other in others:
+    started = time.monotonic()
+    vault._save(loaded, other, Secret(f"at {started}"))
+    print("further write", time.monotonic() - started)
+"""
+
+
 @pytest.fixture
 def account(server: Server, signed_in: Path, real_bw: Path, authority: Authority, home: Home) -> dict[str, str]:  # noqa: F811
     """Return the variables of a machine that is signed in to the server already; the password is not among them."""
@@ -342,19 +360,21 @@ def test_the_ratios(lab: Lab, node: Node, server: Server, account: dict[str, str
         timed("bw sync", bw, "sync", env={**bare, "BW_SESSION": session})
         timed("bw get", bw, "get", "password", key_id, env={**bare, "BW_SESSION": session})
         timed("first get", *get, env=opened)
-        timed("eleven gets", inv, *(["vault.get", ITEM] * 11), env=opened)
-        timed("get and write", inv, "vault.get", ITEM, "vault.set", others[number], env=opened, stdin="two")
+        for line in timed("chain", sys.executable, "-c", CHAIN, ITEM, *others, env=opened).splitlines():
+            what, _, seconds = line.rpartition(" ")
+            times.setdefault(what, []).append(float(seconds))
+        for name in others:
+            put(server, name, "one", id=server.item(name)["id"])
         timed("net.up", inv, "net.up")
         assert node.inv("net.down", "--logout").exit_status == 0
         server.items[key_id].update(server.items[put(server, f"key {number}", lab.key())], id=key_id)
         _rename(server, key_id, ITEM)
     median = {name: statistics.median(each) for name, each in times.items()}
-    further_read = (median["eleven gets"] - median["first get"]) / 10
-    lines = [f"{name}: {value:.2f} s" for name, value in median.items()]
+    lines = [f"{name}: {value:.3f} s" for name, value in median.items()]
     ratios = {
         "first get / bw get ≤ 1.0": (median["first get"] / median["bw get"], 1.0),
-        "further read / bw get ≤ 0.05": (further_read / median["bw get"], 0.05),
-        "further write / bw get ≤ 0.05": ((median["get and write"] - median["first get"]) / median["bw get"], 0.05),
+        "further read / bw get ≤ 0.05": (median["further read"] / median["bw get"], 0.05),
+        "further write / bw get ≤ 0.05": (median["further write"] / median["bw get"], 0.05),
         "net.up / (bw unlock + bw get) ≤ 1.2": (median["net.up"] / (median["bw unlock"] + median["bw get"]), 1.2),
     }
     table = "\n".join([*lines, *(f"{name}: {found:.3f}" for name, (found, _) in ratios.items())])
