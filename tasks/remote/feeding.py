@@ -14,7 +14,9 @@ from tasks.remote.transport import BROKEN, FAREWELL_SECONDS, Channel
 Feed = Callable[[Sink], None]
 """Writes everything that a command shall read to the sink that it is given."""
 
-PIECE = 32768  # bytes: sshd takes no larger packet, and paramiko would copy the rest of a larger piece for each
+# sshd takes packets of 32 KiB, of which paramiko keeps 64 bytes back (channel.py, _wait_for_send_window): one more byte
+# would be a packet more for every piece.
+PIECE = 32768 - 64
 
 
 class _Unread(Exception):  # noqa: N818 - it is no error: a command may end before it has read everything

@@ -19,7 +19,8 @@ from tasks.errors import Failure, NotSaved, Refused, Unavailable
 from tasks.remote import places
 from tasks.remote.places import CHUNK, Copied, Place, Progress, Storage
 
-SEND_FILE = 'cat -- "$1" && digest <"$1" >&2'
+# The sum is made meanwhile; it is the last and only line on stderr when all is well.
+SEND_FILE = 'digest <"$1" >&2 & cat -- "$1" && wait'
 SEND_FOLDER = 'cd -- "$1" && shift && exec tar -c -f - -- "$@"'
 # sshd's shell gets one word, which Linux limits to 128 KiB; with more names than that all of the folder is sent.
 LONGEST_NAMES = 65536

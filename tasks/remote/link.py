@@ -5,6 +5,7 @@ done here is what it does in `ssh`, in the same order: dial, key exchange, host 
 """
 
 import contextlib
+import dataclasses
 import socket
 import time
 from collections.abc import Iterator
@@ -53,6 +54,11 @@ class Link:
             raise
         except BROKEN as error:
             raise lost(self._follower.name, words(error)) from None
+
+    def another(self) -> "Link":
+        """Return a link for another command on the same connection; closing either closes it."""
+        follower = self._follower
+        return Link(dataclasses.replace(follower, channel=follower.transport.open_session()))
 
     def close(self) -> None:
         """Hang up."""

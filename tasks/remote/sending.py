@@ -16,7 +16,7 @@ from tasks.remote.feeding import PIECE, Feed
 from tasks.remote.output import Sink
 from tasks.remote.places import Copied, Progress, Storage
 
-# $1 the temporary name, $2 the path, $3 the sum, $4 the mode.
+# $1 the temporary name, $2 the path, $3 the sum, $4 the mode. No tee for the sum: it reads 8 KiB at a time.
 RECEIVE_FILE = """
 trap "exit 1" HUP INT TERM
 trap 'rm -f -- "$1"' EXIT
