@@ -11,6 +11,7 @@ KINDS = {
     "Failure": (70, "bug"),
     "UsageFailure": (64, "usage"),
     "Unavailable": (69, "unavailable"),
+    "Fleeting": (69, "unavailable"),
     "NotSaved": (74, "not-saved"),
     "TimedOut": (75, "timed-out"),
     "Busy": (75, "busy"),
