@@ -198,7 +198,7 @@ def _logged_out(place: Place) -> Callable[[], None]:
 
 def _refusal(place: Place, runs: int) -> Outcome:
     """Measure from a refused key's Enter to the next prompt, in our own process."""
-    from tasks.net import bring_up
+    from tasks.connecting import bring_up
 
     console.step("measuring: refused key to next prompt")
     asked: list[float] = []

@@ -59,8 +59,8 @@ def _tailnet() -> Iterator[Settings]:
 
 def _join(here: Settings) -> None:
     """Log in as a person would who types an expired key first."""
+    from tasks.connecting import bring_up
     from tasks.lab import installed, lab_of
-    from tasks.net import bring_up
 
     lab = installed(lab_of(TAILNET))
     typed = iter([("an expired key", lab.make_key("expired")), ("a good key", lab.make_key("good"))])

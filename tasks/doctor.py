@@ -91,7 +91,7 @@ def _programs(settings: Settings) -> Iterator[Finding]:
 
 
 def _daemon(settings: Settings) -> Iterator[Finding]:
-    from tasks.net import daemon_of
+    from tasks.connecting import daemon_of
     from tasks.net.daemon import probe
     from tasks.net.ports import listener
 

@@ -97,9 +97,7 @@ def load(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Sett
     # An empty variable counts as unset: dev container files set `"TS_AUTHKEY": "${localEnv:TS_AUTHKEY}"` for everybody.
     environ = {name: value for name, value in (os.environ if environ is None else environ).items() if value}
     shared = _read_file(root / ".env")
-    named = environ.get("TAILNET") or shared.get("TAILNET", "")
-    lab_by_default = not named and _lab_is_meant(environ, root)
-    tailnet = _tailnet_name(LAB if lab_by_default else named or DEFAULT_TAILNET)
+    tailnet, lab_by_default = _chosen_tailnet(environ, shared, root)
     values = {**shared, **_read_own(tailnet, root), **environ}
     host, port = _address(values.get("TS_SOCKS5_SERVER") or DEFAULT_PROXY)
     key, item = _key_or_item(values.get("TS_AUTHKEY", ""))
@@ -132,6 +130,14 @@ def load(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Sett
         bw_data_folder=Path(values["BW_DATA_DIR"]).expanduser() if values.get("BW_DATA_DIR") else None,
         programs_source=values.get("PROGRAMS_SOURCE") or "auto",
     )
+
+
+def _chosen_tailnet(environ: Mapping[str, str], shared: Mapping[str, str], root: Path) -> tuple[str, bool]:
+    """Return the tailnet's name, and whether it is the lab because nobody named one."""
+    named = environ.get("TAILNET") or shared.get("TAILNET", "")
+    if not named and _lab_is_meant(environ, root):
+        return LAB, True
+    return _tailnet_name(named or DEFAULT_TAILNET), False
 
 
 def _read_own(tailnet: str, root: Path) -> dict[str, str]:

@@ -21,7 +21,7 @@ from tests.conftest import ROOT, Inv
 TASKS = ROOT / "tasks"
 TESTS = ROOT / "tests"
 # The files at the top of tasks/ that hold commands; every other file there is a shared word.
-ROOT_COMMANDS = {"benchmark", "benchmark_fleet", "copying", "demo", "development", "doctor", "reach", "tools"}
+ROOT_COMMANDS = {"benchmark", "benchmark_fleet", "connecting", "copying", "demo", "development", "doctor", "reach", "tools"}
 # Files that other programs start by themselves: thin layers too.
 PROGRAMS = {"remote/ssh_proxy.py"}
 # What parts may use; command, settings and console are for thin layers only.

@@ -3,6 +3,7 @@
 pexpect's own exceptions print the child's argv and the last text read, so none leaves this file.
 """
 
+import math
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,12 +39,15 @@ class Watch:
 
     `on_url` gets the address that a person must open, and whether it is for signing in or for an admin's approval (the
     state of the attempt); `typed` is a descriptor that becomes readable when a person typed a line. Without `sign_in`
-    the attempt ends where the server asks for a browser, and nobody hears of the address.
+    the attempt ends where the server asks for a browser, and nobody hears of the address. `on_silence` is called once,
+    when the server has not answered for `patience` seconds.
     """
 
     on_url: Callable[[State, str], None]
     typed: int | None = None
     sign_in: bool = True
+    on_silence: Callable[[], None] = lambda: None
+    patience: float = 3.0  # an answer takes 0.1
 
 
 def attempt(argv: Sequence[str], *, key: Secret | None, deadline: float, watch: Watch) -> Attempt:
@@ -106,6 +110,7 @@ class _Reading:
         self._text = ""
         self._pending = ""
         self._printed: list[str] = []
+        self._patience_ends = time.monotonic() + watch.patience
 
     def to_the_end(self) -> Attempt:
         """Return the attempt's end; the child is then ended or about to be closed."""
@@ -114,9 +119,19 @@ class _Reading:
             if left <= 0:
                 self._happen(Event.DEADLINE, "")
                 continue
-            self._wait(left)
+            self._wait(min(left, self._patience()))
         words = self._text or " / ".join(self._printed[-LAST_WORDS:])
         return Attempt(self._state, visible(REDACTOR.clean(words)))
+
+    def _patience(self) -> float:
+        """Return the seconds until the silence is worth a word; after that word, for ever."""
+        left = self._patience_ends - time.monotonic()
+        if left > 0:
+            return left
+        self._patience_ends = math.inf
+        if self._state is State.TRYING:
+            self._watch.on_silence()
+        return math.inf
 
     def _wait(self, seconds: float) -> None:
         watched = [self._child.child_fd]

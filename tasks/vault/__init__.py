@@ -252,7 +252,7 @@ def _bitwarden_store(settings: Settings) -> "BitwardenStore":
 
 def _refusal(settings: Settings, key: Secret) -> str:
     """Log in with the key beside the running network; return why it was refused, or an empty text."""
-    from tasks.net import daemon_of, up_arguments
+    from tasks.connecting import daemon_of, up_arguments
     from tasks.net.proving import prove
     from tasks.programs.pins import pinned
     from tasks.programs.provision import ensure

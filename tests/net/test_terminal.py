@@ -234,3 +234,21 @@ def test_no_descriptor_is_left(fakes: Fakes) -> None:
         replay(fakes, ("print", "backend error: no\n"), ("wait", None))
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_silence_of_the_server_is_told_once(fakes: Fakes) -> None:
+    """A person need not wonder for half a minute whether anything happens; the attempt goes on."""
+    told: list[str] = []
+    watch = Watch(lambda _state, _url: None, on_silence=lambda: told.append("silence"), patience=0.05)
+    ended = replay(fakes, ("wait", None), deadline=0.5, watch=watch)
+
+    assert (ended.state, told) == (State.NO_ANSWER, ["silence"])
+
+
+def test_a_quick_answer_is_no_silence(fakes: Fakes) -> None:
+    """Nothing is told where there was nothing to wait for."""
+    told: list[str] = []
+    watch = Watch(lambda _state, _url: None, on_silence=lambda: told.append("silence"), patience=20.0)
+
+    assert replay(fakes, ("exit", 0), watch=watch).state is State.ACCEPTED
+    assert told == []
