@@ -49,12 +49,13 @@ class Commands:
 def put(settings: Settings, host: str, source: Path, target: str) -> None:
     """Copy a file or a folder to a host and say what came of it."""
     from tasks.remote import sending
-    from tasks.remote.places import Storage
+    from tasks.remote.places import Storage, digest_meanwhile
 
+    digest = digest_meanwhile(source) if source.is_file() else None
     meter = Meter(sending.size_of(source))
     with Commands(settings, host) as session:
         try:
-            copied = sending.send(Storage(session, host), source, target, meter.hear)
+            copied = sending.send(Storage(session, host), source, target, meter.hear, digest)
         finally:
             meter.end()
     _tell(f"{host}: {console.visible(copied.path)}", copied.files, copied.size, meter, copied.unchanged)

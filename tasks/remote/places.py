@@ -6,6 +6,7 @@ POSIX sh and sha256sum are all that a host must have; openssl, where it is, is t
 import hashlib
 import posixpath
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -151,6 +152,28 @@ def digest_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise Unavailable(f"cannot read {path}", why=error.strerror or str(error)) from None
+
+
+def digest_meanwhile(path: Path) -> Callable[[], str]:
+    """Start to sum a file up in a thread of its own, and return what waits for the sum: connecting takes as long."""
+    sums: list[str | Failure] = []
+
+    def work() -> None:
+        try:
+            sums.append(digest_of(path))
+        except Failure as failure:
+            sums.append(failure)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+
+    def wait() -> str:
+        thread.join()
+        if isinstance(sums[0], Failure):
+            raise sums[0]
+        return sums[0]
+
+    return wait
 
 
 def sums_text(sums: Mapping[str, str]) -> bytes:

@@ -5,7 +5,7 @@ What is there with the same content is left alone. A folder is brought up to dat
 
 import os
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -48,8 +48,10 @@ class Folder:
     others: tuple[str, ...]
 
 
-def send(storage: Storage, source: Path, target: str, progress: Progress) -> Copied:
-    """Copy a file or a folder to a path there.
+def send(
+    storage: Storage, source: Path, target: str, progress: Progress, digest: Callable[[], str] | None = None
+) -> Copied:
+    """Copy a file or a folder to a path there; `digest` waits for a file's sum where somebody has begun to make it.
 
     A file goes into a folder that is there or that ends in a slash; a folder's content becomes that of the path.
     """
@@ -57,7 +59,7 @@ def send(storage: Storage, source: Path, target: str, progress: Progress) -> Cop
         return _send_folder(storage, _folder(source), target, progress)
     if not source.is_file():
         raise UsageFailure(f"--file: expected a file or a folder, and there is none at {source}")
-    return _send_file(storage, source, target, progress)
+    return _send_file(storage, source, target, progress, digest or (lambda: places.digest_of(source)))
 
 
 def size_of(source: Path) -> int:
@@ -68,14 +70,14 @@ def size_of(source: Path) -> int:
     return sum((source / name).stat().st_size for name in folder.files)
 
 
-def _send_file(storage: Storage, source: Path, target: str, progress: Progress) -> Copied:
+def _send_file(storage: Storage, source: Path, target: str, progress: Progress, summed: Callable[[], str]) -> Copied:
     state = source.stat()
     place = storage.describe(target, name=source.name)
     if place.kind in {"folder", "other"}:
         raise Unavailable(f"cannot copy {source} to {place.path} on {storage.host}", why="there is no plain file there")
     if place.kind == "orphan":
         raise storage.failure(place.path, "its folder is not there")
-    digest = places.digest_of(source)
+    digest = summed()
     mode = state.st_mode & 0o777
     same = place.kind == "file" and place.size == state.st_size and place.executable == bool(mode & 0o100)
     if same and storage.digest(place.path) == digest:
