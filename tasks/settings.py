@@ -2,7 +2,7 @@
 
 Precedence: task flag > process environment > `.env.<tailnet>` > `.env` > default. Where containerboot or bw has a name
 for a setting, it is theirs. `.env.example` lists the same; a test keeps the two equal. The only file that knows
-python-dotenv and platformdirs.
+platformdirs.
 """
 
 import os
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks import envfile
 from tasks.errors import ConfigurationFailure
 from tasks.secret import REDACTOR, Secret
 
@@ -37,11 +38,7 @@ DAEMON_KNOBS = (
     "TS_FORCE_NOISE_443",
     "TS_PANIC_IF_HIT_MAIN_CONTROL",
 )
-SECRET_VARIABLES = ("TS_AUTHKEY", "VAULT_IDENTITY", "BW_CLIENTSECRET", "BW_PASSWORD", "BW_SESSION")
 TAILNET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-LINE_END = re.compile(r"\r\n|\n|\r")
-FILE_REFERENCE = "file:"
-VAULT_REFERENCE = "vault:"
 # bytes: a unix socket's whole path must stay under 108 (sun_path), and `/host-NAME.sock` comes after this.
 LONGEST_RUNTIME_FOLDER = 83
 
@@ -96,7 +93,7 @@ def load(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Sett
     """Read the settings of the tailnet that the environment, `.env` or a running lab names."""
     # An empty variable counts as unset: dev container files set `"TS_AUTHKEY": "${localEnv:TS_AUTHKEY}"` for everybody.
     environ = {name: value for name, value in (os.environ if environ is None else environ).items() if value}
-    shared = _read_file(root / ".env")
+    shared = envfile.read(root / ".env")
     tailnet, lab_by_default = _chosen_tailnet(environ, shared, root)
     values = {**shared, **_read_own(tailnet, root), **environ}
     host, port = _address(values.get("TS_SOCKS5_SERVER") or DEFAULT_PROXY)
@@ -141,11 +138,11 @@ def _chosen_tailnet(environ: Mapping[str, str], shared: Mapping[str, str], root:
 
 
 def _read_own(tailnet: str, root: Path) -> dict[str, str]:
-    return {**_read_file(tailnet_folder(tailnet) / SETTINGS_FILE), **_read_file(root / f".env.{tailnet}")}
+    return {**envfile.read(tailnet_folder(tailnet) / SETTINGS_FILE), **envfile.read(root / f".env.{tailnet}")}
 
 
 def _key_or_item(text: str) -> tuple[str, str]:
-    return ("", text.removeprefix(VAULT_REFERENCE)) if text.startswith(VAULT_REFERENCE) else (text, "")
+    return ("", text.removeprefix(envfile.VAULT_REFERENCE)) if text.startswith(envfile.VAULT_REFERENCE) else (text, "")
 
 
 def tailnet_folder(tailnet: str) -> Path:
@@ -243,64 +240,20 @@ def _secret(text: str) -> Secret | None:
 
 def vault_references(tailnet: str, root: Path = ROOT) -> dict[str, str]:
     """Return what stands after `vault:` in `.env` and `.env.<tailnet>`, by the variable's name; settings are none."""
-    found = {**_read_file(root / ".env"), **_read_file(root / f".env.{tailnet}")}
-    kept = {name: value for name, value in found.items() if name not in SECRET_VARIABLES}
-    return {name: value.partition(":")[2] for name, value in kept.items() if value.startswith(VAULT_REFERENCE)}
+    found = {**envfile.read(root / ".env"), **envfile.read(root / f".env.{tailnet}")}
+    kept = {name: value for name, value in found.items() if name not in envfile.SECRET_VARIABLES}
+    return {name: value.partition(":")[2] for name, value in kept.items() if value.startswith(envfile.VAULT_REFERENCE)}
 
 
 def followed(given: Secret | None, what: str) -> Secret | None:
     """Return the secret itself, or what the file holds that it refers to."""
-    if given is None or not given.reveal().startswith(FILE_REFERENCE):
+    if given is None or not given.reveal().startswith(envfile.FILE_REFERENCE):
         return given
-    path = Path(given.reveal().removeprefix(FILE_REFERENCE)).expanduser()
+    path = Path(given.reveal().removeprefix(envfile.FILE_REFERENCE)).expanduser()
     try:
         content = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationFailure(f"cannot read the {what} file {path}", why=_reason(error)) from None
+        raise ConfigurationFailure(f"cannot read the {what} file {path}", why=envfile.reason(error)) from None
     if not content:
         raise ConfigurationFailure(f"the {what} file {path} is empty")
     return REDACTOR.learn(Secret(content))
-
-
-def _read_file(path: Path) -> dict[str, str]:
-    """Read a `.env` file as written: nothing is expanded, a line that is no setting is an error, not dropped."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationFailure(f"cannot read the settings file {path}", why=_reason(error)) from None
-    values: dict[str, str] = {}
-    for line, key, value in _bindings(path, text):
-        if key in SECRET_VARIABLES and value and not value.startswith((FILE_REFERENCE, VAULT_REFERENCE)):
-            _check_private(path, line, key)
-        values[key] = value
-    return values
-
-
-def _bindings(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
-    import io
-
-    from dotenv.parser import parse_stream
-
-    for binding in parse_stream(io.StringIO(text)):
-        # A binding's text begins with the blank lines before it.
-        blank = re.match(r"\s*", binding.original.string)
-        line = binding.original.line + len(LINE_END.findall(blank[0] if blank else ""))
-        if binding.error or (binding.key is not None and binding.value is None):
-            raise ConfigurationFailure(f"{path}:{line}: expected NAME=value")
-        if binding.key is not None and binding.value is not None:
-            yield line, binding.key, binding.value
-
-
-def _check_private(path: Path, line: int, key: str) -> None:
-    state = path.lstat()
-    if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid() or stat.S_IMODE(state.st_mode) & 0o077:
-        raise ConfigurationFailure(
-            f"{path}:{line}: {key} is a secret in a file that others may read",
-            next_step=f"chmod 600 {path}, or better: {key}=file:PATH",
-        )
-
-
-def _reason(error: Exception) -> str:
-    return os.strerror(error.errno or 0) if isinstance(error, OSError) else "it is not UTF-8 text"

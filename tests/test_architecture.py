@@ -30,7 +30,7 @@ SHARED_WORDS = {"environment", "errors", "secret", "tailnet", "options", "proces
 SILENT_IN_CONSOLE = {"table", "visible"}
 # Each third-party library has one owner, which translates its exceptions too.
 OWNERS = {
-    "dotenv": {"settings.py"},
+    "dotenv": {"envfile.py"},
     "fabric": {"remote/ssh.py"},
     "filelock": {"files.py"},
     "invoke": {"command.py"},
