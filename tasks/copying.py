@@ -1,4 +1,4 @@
-"""Composes copies of files to and from hosts: one host's way, progress with its rate, a line of what came of it.
+"""Composes copies of files to and from one host or many: progress with its rate, a line of what came of each.
 
 A thin layer beside the commands `remote.put` and `remote.get`.
 """
@@ -7,74 +7,105 @@ import os
 import posixpath
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import console, reach
+from tasks.errors import NotSaved, RemoteExit
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from tasks.remote.feeding import Feed
-    from tasks.remote.following import Ended
-    from tasks.remote.output import Sink
+    from collections.abc import Callable
+
+    from tasks.remote.fanout import Event, Turn
+    from tasks.remote.places import Copied, Progress, Storage
 
 REDRAW_SECONDS = 0.2
 MEGABYTE = 1e6
 
 
-class Commands:
-    """A host that runs one command after another, on one connection and without Fabric's 60 ms."""
+@dataclass(frozen=True)
+class Copy:
+    """A copy to make on any host; it gets the host's files and the host's name. `total` in bytes, if it is known."""
 
-    def __init__(self, settings: Settings, host: str) -> None:
-        from tasks.remote import link
-        from tasks.remote.halting import Halt
-
-        way = reach.ways_of(settings).to(host)
-        self._link = link.connect(way, lambda text: console.step(console.visible(text)), Halt())
-        self._is_fresh = True
-
-    def run(self, command: str, out: "Sink", err: "Sink", feed: "Feed | None" = None) -> "Ended":
-        """Run a shell line."""
-        current = self._link if self._is_fresh else self._link.another()
-        self._is_fresh = False
-        return current.run(command, out, err, feed)
-
-    def __enter__(self) -> "Commands":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._link.close()
+    make: "Callable[[Storage, str, Progress], Copied]"
+    total: int | None = None
 
 
-def put(settings: Settings, host: str, source: Path, target: str) -> None:
-    """Copy a file or a folder to a host and say what came of it."""
-    from tasks.remote import sending
-    from tasks.remote.places import Storage, digest_meanwhile
+def to_hosts(source: Path, target: str) -> Copy:
+    """Return the copy of a file or a folder of this machine to a path there."""
+    from tasks.remote import places, sending
 
-    digest = digest_meanwhile(source) if source.is_file() else None
-    meter = Meter(sending.size_of(source))
-    with Commands(settings, host) as session:
-        try:
-            copied = sending.send(Storage(session, host), source, target, meter.hear, digest)
-        finally:
-            meter.end()
-    _tell(f"{host}: {console.visible(copied.path)}", copied.files, copied.size, meter, copied.unchanged)
-    _tell_left_out(copied.left_out)
+    digest = places.digest_meanwhile(source) if source.is_file() else None
+
+    def make(storage: "Storage", _host: str, progress: "Progress") -> "Copied":
+        return sending.send(storage, source, target, progress, digest)
+
+    return Copy(make, sending.size_of(source))
 
 
-def get(settings: Settings, host: str, source: str, target: Path) -> None:
-    """Copy a file or a folder from a host and say what came of it."""
+def from_hosts(source: str, target: Path, *, many: bool) -> Copy:
+    """Return the copy of a file or a folder of a host to a path here; of many, each into a folder of its name."""
     from tasks.remote import fetching
+
+    def make(storage: "Storage", host: str, progress: "Progress") -> "Copied":
+        here = target / host if many else target
+        try:
+            (here if many else here.parent).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise NotSaved(f"cannot make the folder {here}", why=os.strerror(error.errno or 0).lower()) from None
+        return fetching.fetch(storage, source, here, progress)
+
+    return Copy(make)
+
+
+def on_one(settings: Settings, host: str, copy: Copy) -> None:
+    """Copy to or from one host and say what came of it."""
+    from tasks.remote import link
+    from tasks.remote.halting import Halt
     from tasks.remote.places import Storage
 
-    meter = Meter(None)
-    with Commands(settings, host) as session:
+    meter = Meter(copy.total)
+    connected = link.connect(reach.ways_of(settings).to(host), _show, Halt())
+    with link.Commands(connected) as commands:
         try:
-            copied = fetching.fetch(Storage(session, host), source, target, meter.hear)
+            copied = copy.make(Storage(commands, host), host, meter.hear)
         finally:
             meter.end()
-    _tell(copied.path, copied.files, copied.size, meter, copied.unchanged)
-    _tell_left_out(copied.left_out)
+    _tell(host, copied, meter)
+
+
+def on_many(settings: Settings, pattern: str, copy: Copy, forks: int) -> None:
+    """Copy to or from many hosts at once; say what came of each, and in the end of all."""
+    from tasks.remote import fanout, link, patterns, summary
+    from tasks.remote.places import Storage
+
+    # Of many hosts at once nobody is asked anything: an unknown host key is that host's failure.
+    ways = replace(reach.ways_of(settings), ask=None)
+    names = patterns.select(pattern, ways.inventory)
+    meter, copies = Meter(copy.total * len(names) if copy.total else None), {}
+
+    def work(turn: "Turn") -> None:
+        with turn.connecting():
+            connected = link.connect(ways.to(turn.name), _show, turn.halt)
+        with link.Commands(connected) as commands:
+            turn.start()
+            copies[turn.name] = copy.make(Storage(commands, turn.name), turn.name, meter.hear)
+
+    def hear(event: "Event | None") -> None:
+        if isinstance(event, fanout.Outcome) and not event.failure:
+            meter.end()
+            _tell(event.name, copies[event.name], meter)
+
+    results = fanout.run(names, work, fanout.Limits(forks), hear)
+    meter.end()
+    console.step(summary.as_table(results.outcomes, time.monotonic() - meter.started))
+    if results.interrupted:
+        raise KeyboardInterrupt
+    status = summary.exit_status(results.outcomes)
+    if status:
+        raise RemoteExit(status)
 
 
 class Meter:
@@ -111,23 +142,24 @@ class Meter:
             sys.stderr.flush()
 
 
-def _tell(path: str, files: int, size: int, meter: Meter, unchanged: int) -> None:
-    seconds = time.monotonic() - meter.started
-    if not files:
-        console.say(f"{path}: nothing to copy, {_count(unchanged)} unchanged")
-        return
-    beside = f", {_count(unchanged)} unchanged" if unchanged else ""
-    rate = f"{size / MEGABYTE:.1f} MB in {seconds:.1f} s"
-    console.say(f"{path}: {_count(files)} copied and verified, {rate}{beside}")
+def _show(text: str) -> None:
+    console.step(console.visible(text))
+
+
+def _tell(host: str, copied: "Copied", meter: Meter) -> None:
+    where = f"{host}: {console.visible(copied.path)}"
+    beside = f", {_count(copied.unchanged)} unchanged" if copied.unchanged else ""
+    if copied.files:
+        rate = f"{copied.size / MEGABYTE:.1f} MB in {time.monotonic() - meter.started:.1f} s"
+        console.say(f"{where}: {_count(copied.files)} copied and verified, {rate}{beside}")
+    else:
+        console.say(f"{where}: nothing to copy{beside}")
+    for name in copied.left_out:
+        console.step(f"not copied, neither file nor folder: {console.visible(name)}")
 
 
 def _count(files: int) -> str:
     return f"{files} file" if files == 1 else f"{files} files"
-
-
-def _tell_left_out(names: tuple[str, ...]) -> None:
-    for name in names:
-        console.step(f"not copied, neither file nor folder: {console.visible(name)}")
 
 
 def target_there(target: str, source: Path) -> str:

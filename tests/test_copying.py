@@ -44,3 +44,7 @@ def test_dry_says_what_would_be_copied(inv: Inv) -> None:
     assert put.stderr == "would copy /etc/hosts to ./hosts on web\n"
     assert got.stderr == "would copy /etc/hosts from web to .\n"
     assert inv("remote.put", "--host=web").stderr == "error: --file: expected a file or a folder of this machine\n"
+
+
+def test_both_a_host_and_many_is_a_mistake(inv: Inv) -> None:
+    assert inv("remote.put", "--host=a", "--hosts=b", "--file=/etc/hosts").exit_status == 64

@@ -13,6 +13,7 @@ from tasks.command import Context, command, is_dry, load_settings
 from tasks.errors import Refused, RemoteExit, UsageFailure
 
 if TYPE_CHECKING:
+    from tasks.copying import Copy
     from tasks.remote.fanout import Limits
     from tasks.remote.lines import Frame
     from tasks.remote.reporting import Form
@@ -109,35 +110,47 @@ def script(
         reach.follow(session, name, frame.around(line), reach.feed_of(frame, content))
 
 
-@command(
-    options_help={"host": HOST_HELP, "file": "a file or a folder here", "to": "the path there; else its name, at home"}
-)
-def put(context: Context, host: str = "", file: str = "", to: str = "") -> None:
-    """Copy a file or a folder to a host: verified, in place at once, and only what is not the same there."""
+COPY_HELP = {"host": HOST_HELP, "hosts": "many, by a pattern of Ansible's", "forks": "how many hosts at once"}
+
+
+@command(options_help={**COPY_HELP, "file": "a file or a folder here", "to": "the path there; else its name, at home"})
+def put(context: Context, host: str = "", hosts: str = "", file: str = "", to: str = "", forks: str = "8") -> None:
+    """Copy a file or a folder to hosts: verified, in place at once, and only what is not the same there."""
     from tasks import copying
 
-    name, source = reach.host_name(host), Path(file).expanduser()
+    who, source = hosts or reach.host_name(host), Path(file).expanduser()
     if not file:
         raise UsageFailure("--file: expected a file or a folder of this machine")
     target = copying.target_there(to, source)
     if is_dry(context):
-        console.step(f"would copy {source} to {target} on {name}")
+        console.step(f"would copy {source} to {target} on {who}")
         return
-    copying.put(load_settings(), name, source, target)
+    _copy(host, hosts, copying.to_hosts(source, target), forks)
 
 
-@command(options_help={"host": HOST_HELP, "file": "a file or a folder there", "to": "the path here; else this folder"})
-def get(context: Context, host: str = "", file: str = "", to: str = ".") -> None:
-    """Copy a file or a folder from a host: verified, in place at once, and only what is not the same here."""
+@command(options_help={**COPY_HELP, "file": "a file or a folder there", "to": "the path here; else this folder"})
+def get(context: Context, host: str = "", hosts: str = "", file: str = "", to: str = ".", forks: str = "8") -> None:
+    """Copy a file or a folder from a host, or from many, each into a folder of its name: verified, and only changes."""
     from tasks import copying
 
-    name = reach.host_name(host)
+    who = hosts or reach.host_name(host)
     if not file:
         raise UsageFailure("--file: expected the path of a file or a folder on the host")
     if is_dry(context):
-        console.step(f"would copy {file} from {name} to {to}")
+        console.step(f"would copy {file} from {who} to {to}")
         return
-    copying.get(load_settings(), name, file, Path(to).expanduser())
+    _copy(host, hosts, copying.from_hosts(file, Path(to).expanduser(), many=bool(hosts)), forks)
+
+
+def _copy(host: str, hosts: str, copy: "Copy", forks: str) -> None:
+    from tasks import copying
+
+    if host and hosts:
+        raise UsageFailure("expected --host or --hosts, got both")
+    if hosts:
+        copying.on_many(load_settings(), hosts, copy, options.count("forks", forks))
+    else:
+        copying.on_one(load_settings(), host, copy)
 
 
 @command(options_help={"json": "the same as one JSON document"})

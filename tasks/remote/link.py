@@ -65,6 +65,26 @@ class Link:
         self._follower.transport.hang_up()
 
 
+class Commands:
+    """A host that runs one command after another on one connection, which ends with the context."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._is_fresh = True
+
+    def run(self, command: str, out: Sink, err: Sink, feed: Feed | None = None) -> Ended:
+        """Run one shell command."""
+        current = self._link if self._is_fresh else self._link.another()
+        self._is_fresh = False
+        return current.run(command, out, err, feed)
+
+    def __enter__(self) -> "Commands":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._link.close()
+
+
 def connect(way: Reachable, tell: Tell, halt: Halt) -> Link:
     """Dial, check the host's key, log in, open a channel; asked to halt, whatever of it goes on breaks off."""
     verifier, login = way.verifier(), way.login()

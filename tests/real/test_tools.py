@@ -156,6 +156,16 @@ def test_files_go_there_and_back_and_a_second_time_nothing_does(up: Node, files:
     assert same(files, back)
 
 
+def test_files_of_many_hosts_come_each_into_a_folder_of_its_own(up: Node, files: Path, home: Home) -> None:
+    put = up.inv("remote.put", f"--hosts={HOST}", f"--file={files}", f"--to={home.folder}/there")
+    got = up.inv("remote.get", f"--hosts={HOST}", f"--file={home.folder}/there", f"--to={home.folder}/all")
+    lost = up.inv("remote.get", f"--hosts={HOST}", "--file=/no/where", f"--to={home.folder}/all")
+
+    assert (put.exit_status, got.exit_status, lost.exit_status) == (0, 0, 69)
+    assert same(files, home.folder / "all" / HOST)
+    assert "cannot copy /no/where from web1" in lost.stderr
+
+
 def test_a_place_that_takes_no_file_and_a_missing_folder_are_named_with_path_and_host(up: Node, files: Path) -> None:
     closed = up.inv("remote.put", f"--host={HOST}", f"--file={files}/a b", "--to=/proc/x")
     missing = up.inv("remote.put", f"--host={HOST}", f"--file={files}", "--to=/no/where")
