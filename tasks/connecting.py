@@ -45,12 +45,19 @@ def daemon_of(settings: Settings) -> "Daemon":
 
 def current_status(settings: Settings) -> "TailnetStatus":
     """Return the status of the running daemon, or fail because the network is down."""
-    from tasks.net.daemon import probe
-
-    status = probe(daemon_of(settings))
+    status = status_if_ready(settings)
     if status is None:
         raise Unavailable(f"the network {settings.tailnet!r} is down", next_step="`inv net.up`", cause="down")
     return status
+
+
+def status_if_ready(settings: Settings) -> "TailnetStatus | None":
+    """Return the status of a daemon that is ready, else None; its log is kept short by the way."""
+    from tasks.net.daemon import probe, trim_log
+
+    daemon = daemon_of(settings)
+    trim_log(daemon)
+    return probe(daemon)
 
 
 def bring_up(settings: Settings, ask: Ask | None, tell: Tell = console.step) -> "TailnetStatus":

@@ -96,9 +96,12 @@ def cap_log(path: Path, limit: int) -> None:
     except FileNotFoundError:
         return
     with path.open("rb+") as log:
-        log.seek(-limit, os.SEEK_END)
-        write_private(path.with_name(f"{path.name}.old"), log.read(limit))
-        log.truncate(0)
+        # Another command may cut it at this moment; what is short already needs no second cut.
+        size = log.seek(0, os.SEEK_END)
+        if size > limit:
+            log.seek(size - limit)
+            write_private(path.with_name(f"{path.name}.old"), log.read(limit))
+            log.truncate(0)
 
 
 @contextmanager

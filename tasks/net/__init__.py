@@ -22,18 +22,17 @@ SHELLS = ("sh", "fish")
 @command()
 def up(context: Context) -> None:
     """Start the daemon and log in; when it is up already, change nothing."""
-    from tasks.net.daemon import probe
     from tasks.vault import offer_rescued
 
     settings = load_settings()
     offer_rescued(settings)
-    daemon = connecting.daemon_of(settings)
-    status = probe(daemon)
+    status = connecting.status_if_ready(settings)
     if status is not None and status.is_up:
         console.say(f"network is up already: {_summary(settings, status)}")
         return
     if is_dry(context):
-        console.step("would start tailscaled and log in: " + " ".join(daemon.argv(Path("tailscaled"))))
+        argv = connecting.daemon_of(settings).argv(Path("tailscaled"))
+        console.step(f"would start tailscaled and log in: {' '.join(argv)}")
         return
     ask = console.ask_hidden if console.may_ask() else None
     console.say(f"network is up: {_summary(settings, connecting.bring_up(settings, ask))}")

@@ -143,7 +143,7 @@ def _set_aside(daemon: Daemon, why: str) -> Path:
 
 
 def _spawn(daemon: Daemon, program: Path, deadline: float) -> TailnetStatus:
-    files.cap_log(daemon.log, LOG_LIMIT)
+    trim_log(daemon)
     written_before = daemon.log.stat().st_size if daemon.log.exists() else 0
     child = process.detach(
         daemon.argv(program), environment=daemon.environment(), log=daemon.log, folder=daemon.state_folder
@@ -165,6 +165,11 @@ def stop(daemon: Daemon) -> bool:
     if _is_socket(daemon.socket):
         daemon.socket.unlink(missing_ok=True)
     return bool(found)
+
+
+def trim_log(daemon: Daemon) -> None:
+    """Cut a log that has grown too long; nobody of ours is there to do it between two commands."""
+    files.cap_log(daemon.log, LOG_LIMIT)
 
 
 def log_tail(daemon: Daemon, lines: int, *, after: int = 0) -> list[str]:
