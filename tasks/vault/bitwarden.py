@@ -1,8 +1,8 @@
 """Owns the Bitwarden vault as a Store: exact names, and writes that replace what was read or nothing.
 
 A server refuses a write over an old revision only when the stored one is two whole seconds newer. So a revision is
-replaced only when it is older than that: then another's write between is always seen. Writers of this machine wait for
-each other, and an answer that was lost is looked for before anything is written again.
+replaced only when it is known to have stood for longer than that: then another's write is always seen. Writers of this
+machine wait for each other, and an answer that was lost is looked for before anything is written again.
 """
 
 import json
@@ -18,7 +18,7 @@ from tasks.vault.session import LOCKED, OPEN, Session, Standing
 from tasks.vault.store import Conflict, Item, Ref, State, Status, pick
 
 YOUNG = 2.1  # seconds; the servers compare whole seconds (Vaultwarden: ciphers.rs; Bitwarden: CipherService.cs)
-LARGEST_SKEW = 10.0  # seconds between our clock and the server's; what looks older than this is not young
+LARGEST_SKEW = 10.0  # seconds between our clock, by which bw dates its last sync, and the server's
 STATES = {OPEN: State.OPEN, LOCKED: State.LOCKED}
 Documents = list[Document]
 
@@ -81,18 +81,20 @@ class BitwardenStore:
         return Secret(json.dumps({"encrypted": False, "folders": [], "items": self._session.documents()}, indent=2))
 
     def _replaceable(self, item: Item, expect: str | None) -> Document | None:
-        """Return what the write replaces once it is so old that the server sees every other write.
+        """Return what the write replaces once the server is sure to see every other write.
 
-        Then an old copy of ours does no harm: the server refuses it, and it is fetched anew.
+        It is when the item was still in this revision two seconds later, by news fetched then: whatever came after
+        makes the server refuse ours.
         """
         before = self._expected(item, expect)
         if before is None:
             self._session.sync()
-        elif _is_young(before["revisionDate"]):
-            time.sleep(YOUNG)
-            self._session.sync()
-        else:
+        elif _seconds_between(before["revisionDate"], self._session.standing().last_sync) > YOUNG + LARGEST_SKEW:
             return before
+        else:
+            if _seconds_between(before["revisionDate"], datetime.now(UTC).isoformat()) < YOUNG + LARGEST_SKEW:
+                time.sleep(YOUNG)
+            self._session.sync()
         return self._expected(item, expect)
 
     def _expected(self, item: Item, expect: str | None) -> Document | None:
@@ -149,12 +151,12 @@ class BitwardenStore:
         return next((each for each in self._session.documents(wanted) if each[key] == wanted), None)
 
 
-def _is_young(revision: str) -> bool:
+def _seconds_between(earlier: str, later: str) -> float:
+    """Return the seconds between two RFC 3339 moments; none where one of them is none."""
     try:
-        age = (datetime.now(UTC) - datetime.fromisoformat(revision)).total_seconds()
+        return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
     except (ValueError, TypeError):
-        return True
-    return age < YOUNG + LARGEST_SKEW
+        return 0.0
 
 
 def _password(document: Document) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -69,6 +70,23 @@ def test_a_young_revision_is_looked_at_again_before_it_is_replaced(fake: FakePla
 
     assert fake.asked().count("POST /sync") == before + 1
     assert [old["password"] for old in fake.stored()[0]["passwordHistory"]] == ["two", "one"]
+
+
+def test_a_copy_that_was_young_when_it_was_fetched_is_not_trusted(fake: FakePlace) -> None:
+    """Another client wrote a second after the revision that we have: the server would take ours over theirs."""
+    read, theirs = (datetime.now(UTC) - timedelta(seconds=30 - later) for later in (0, 1))
+    fake.serve(login("key", "one", revisionDate=read.isoformat()))
+    store = fake.store()
+    item = store.get("key")
+    store._session.close()
+    data = json.loads((fake.account.folder / "data.json").read_text())
+    data["synced"] = (read + timedelta(seconds=0.5)).isoformat()
+    (fake.account.folder / "data.json").write_text(json.dumps(data))
+    fake.serve(login("key", "theirs", revisionDate=theirs.isoformat()))
+    with pytest.raises(Conflict):
+        fake.store().put(replace(item, password=Secret("mine")), expect=item.revision)
+
+    assert fake.stored()[0]["login"]["password"] == "theirs"
 
 
 def test_a_lost_answer_is_looked_for_and_not_sent_twice(fake: FakePlace) -> None:
