@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tasks.remote.reporting import Form
 
 HOST_HELP = "a host of the inventory, or a machine of the tailnet"
+REPORT = "a report of system, uptime, load, memory and disk"
 FRAME_HELP = {
     "env": "NAME=value for the command; again for another",
     "cwd": "the folder it runs in",
@@ -34,7 +35,7 @@ FRAME_HELP = {
         "host": HOST_HELP,
         "command": "a line for the host's shell; or give words after --, each stays one word",
         "hosts": "many, by a pattern of Ansible's: web,db  web:&prod  all:!db1  web*  ~regex  web[0:3]  @file",
-        "forks": "how many hosts at once",
+        "forks": "how many hosts at once; 32",
         "timeout": "for each host, connecting included; its command is ended there",
         "retries": "further tries for a host whose command had not started",
         "fail_fast": "start no further host after a failure",
@@ -48,9 +49,9 @@ def run(
     host: str = "",
     command: str | None = None,
     hosts: str = "",
-    forks: str = "32",
+    forks: str = "",
     timeout: str = "",
-    retries: str = "0",
+    retries: str = "",
     fail_fast: bool = False,
     fold: bool = False,
     json: bool = False,
@@ -59,7 +60,7 @@ def run(
     cwd: str = "",
     sudo: bool = False,
 ) -> None:
-    """Run a command on a host, or on many, and end with its status; without one, print a one-line report of the host.
+    """Run a command on a host, or on many, and end with its status; without one, print a one-line report of each.
 
     The command gets no input. One host's output arrives as it is written, byte for byte; that of many by lines behind
     the host's name, and the worst status counts.
@@ -71,15 +72,16 @@ def run(
         from tasks.remote import fanout, reporting
 
         limits = fanout.limits(forks, timeout, retries, fail_fast=fail_fast)
-        form = reporting.Form(fold, json, Path(output_dir) if output_dir else None)
-        _run_on_many(context, (host, hosts), _Job(_line(command), frame), limits, form)
+        line = _line(command)
+        form = reporting.Form(fold, json, Path(output_dir) if output_dir else None, facts=not line)
+        _run_on_many(context, (host, hosts), _Job(line, frame), limits, form)
         return
+    if forks or timeout or retries or fail_fast or fold or json or output_dir:
+        raise UsageFailure("expected --hosts beside --forks, --timeout, --retries, --fail-fast and the forms of output")
     name = reach.host_name(host)
-    line = shlex.join(options.words()) if command is None else command
-    if command is not None and not command.strip():
-        raise UsageFailure("--command: expected a line for the host's shell, got an empty one")
+    line = _line(command)
     if is_dry(context):
-        console.step(f"would run on {name}: {line or 'a report of system, uptime, load, memory and disk'}")
+        console.step(f"would run on {name}: {line or REPORT}")
         return
     reach.run_on(load_settings(), name, line, frame)
 
@@ -264,25 +266,24 @@ class _Job:
 
 
 def _run_on_many(context: Context, who: tuple[str, str], job: _Job, limits: "Limits", form: "Form") -> None:
-    from tasks.remote import many, patterns
+    from tasks.remote import many, patterns, report
 
     if who[0]:
         raise UsageFailure("expected --host or --hosts, got both")
     ways = reach.ways_of(load_settings())
     names = patterns.select(who[1], ways.inventory)
     if is_dry(context):
-        console.say("\n".join(f"would run on {name}: {job.line}" for name in names))
+        console.say("\n".join(f"would run on {name}: {job.line or REPORT}" for name in names))
         return
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    status = many.run(
-        names, many.Request(job.frame.around(job.line), ways, limits, form, coloured, reach.feed_of(job.frame))
-    )
+    line = job.frame.around(job.line or report.COMMAND)
+    status = many.run(names, many.Request(line, ways, limits, form, coloured, reach.feed_of(job.frame)))
     if status:
         raise RemoteExit(status)
 
 
 def _line(command: str | None) -> str:
-    line = shlex.join(options.words()) if command is None else command
-    if not line.strip():
-        raise UsageFailure("--hosts: expected a command for the hosts, as --command=… or after --")
-    return line
+    """Return the line for the hosts' shells; an empty one asks for their reports."""
+    if command is not None and not command.strip():
+        raise UsageFailure("--command: expected a line for the host's shell, got an empty one")
+    return shlex.join(options.words()) if command is None else command

@@ -48,11 +48,11 @@ class Limits:
 
 
 def limits(forks: str, timeout: str, retries: str, *, fail_fast: bool) -> Limits:
-    """Return the limits that the texts of the options mean; an empty timeout is none."""
+    """Return the limits that the texts of the options mean; an empty one means the usual."""
     return Limits(
-        forks=options.count("forks", forks),
+        forks=options.count("forks", forks) if forks else Limits.forks,
         timeout=options.duration("timeout", timeout) if timeout else None,
-        retries=0 if retries == "0" else options.count("retries", retries),
+        retries=options.count("retries", retries) if retries not in {"", "0"} else 0,
         fail_fast=fail_fast,
     )
 

@@ -29,7 +29,7 @@ def _record(host: Host) -> dict[str, object]:
         "port": host.port,
         "user": host.user or None,
         "online": host.peer.online if host.peer else None,
-        "system": host.peer.system if host.peer else None,
+        "system": (host.peer.system or None) if host.peer else None,
         "not_applied": list(host.not_applied),
         "problem": host.problem or None,
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tasks.console import visible
 from tasks.errors import RemoteExit
-from tasks.remote import summary
+from tasks.remote import report, summary
 from tasks.remote.fanout import CANCELLED, Event, Outcome, Results
 from tasks.remote.fleet import Taker
 from tasks.remote.gathering import Kept, OutputFolder, Pair, folded
@@ -25,11 +25,12 @@ RULE = "──"
 
 @dataclass(frozen=True)
 class Form:
-    """What was asked for: lines as they arrive, when it is none of these."""
+    """What was asked for: lines as they arrive, when it is none of these. `facts`: the command asks for a report."""
 
     fold: bool = False
     json: bool = False
     folder: Path | None = None
+    facts: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Report:
         if self._form.fold or self._form.json:
             pair = self._kept[name] = Pair(Kept(), Kept())
             return pair.out, pair.err
+        if self._form.facts:
+            return Facts(self._labels.sink(name, 1)), self._labels.sink(name, 2)
         return self._labels.sink(name, 1), self._labels.sink(name, 2)
 
     def say(self, name: str, text: str) -> None:
@@ -108,6 +111,24 @@ class Report:
             record = summary.as_record(outcome, self._kept.get(outcome.name))
             yield (",\n    " if position else "\n    ") + json.dumps(record)
         yield "\n  ]\n}\n"
+
+
+class Facts:
+    """Takes the answer of a report's script and gives the one line on, without the noise before it."""
+
+    def __init__(self, taker: Taker) -> None:
+        self._taker = taker
+        self._answer = bytearray()
+
+    def __call__(self, data: bytes) -> None:
+        """Take bytes, as many as an answer may have."""
+        self._answer += data[: report.LONGEST_ANSWER - len(self._answer)]
+
+    def close(self) -> None:
+        """Give the line on."""
+        facts = report.parse(bytes(self._answer))
+        self._taker((report.one_line(facts) if facts else "it does not say how it is").encode())
+        self._taker.close()
 
 
 def _groups(groups: Sequence[tuple[tuple[str, ...], Pair]]) -> Iterator[str]:

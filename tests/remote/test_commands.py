@@ -331,3 +331,51 @@ def test_a_reader_who_leaves_early_is_no_error(tailnet: Tailnet, tmp_path: Path)
 
         assert (child.wait(20), child.stderr.read()) == (0, b"")
     assert tailnet.server.signals == ["TERM"]
+
+
+def test_many_hosts_are_run_by_a_pattern(tailnet: Tailnet) -> None:
+    """Those of the inventory and of the tailnet; a group that a tag makes counts."""
+    ended = tailnet("remote.run", "--hosts=tag_front,nosuch", "--retries=1", "--", "exit", "7")
+
+    assert ended.exit_status == 69
+    assert "web    | exit 7" in ended.stderr.splitlines()
+    assert "nosuch  unavailable  " in ended.stderr
+    assert "0 of 2 done, 2 failed in " in ended.stderr
+
+
+def test_many_hosts_report_one_line_each(tailnet: Tailnet) -> None:
+    """As one does."""
+    assert tailnet("remote.run", "--hosts=web").stdout == "web | Testix 1, up 2 min\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--hosts=web", "--host=web", "--command=x"], "expected --host or --hosts, got both"),
+        (["--host=web", "--json", "--command=x"], "expected --hosts beside --forks, --timeout,"),
+        (["--hosts=web:!nosuch*", "--command=x"], "--hosts: 'nosuch*' matches no host and no group"),
+        (["--hosts=web", "--timeout=soon", "--command=x"], "--timeout: expected a time such as 30s, 5m or 2h"),
+    ],
+)
+def test_what_cannot_be_asked_of_many_is_a_usage_error(tailnet: Tailnet, words: list[str], said: str) -> None:
+    """And nothing is dialled."""
+    ended = tailnet("remote.run", *words)
+
+    assert (ended.exit_status, said in ended.stderr + ended.stdout) == (64, True)
+    assert tailnet.proxy.asked == []
+
+
+def test_a_dry_run_on_many_names_them(tailnet: Tailnet) -> None:
+    """And dials nobody."""
+    ended = tailnet("--dry", "remote.run", "--hosts=all", "--command=reboot")
+
+    assert (ended.stdout, tailnet.proxy.asked) == ("would run on web: reboot\n", [])
+
+
+def test_json_of_many_is_one_document_also_when_a_host_fails(tailnet: Tailnet) -> None:
+    """With the bytes that are no text."""
+    ended = tailnet("remote.run", "--hosts=web", "--json", "--", "uname", "-a")
+    document = json.loads(ended.stdout)
+
+    assert (ended.exit_status, document["counts"]["done"]) == (0, 1)
+    assert document["hosts"][0]["stdout_base64"] == "TGludXgg//4K"

@@ -315,7 +315,7 @@ def test_the_clock_ticks_only_for_whoever_wants_it() -> None:
 @pytest.mark.parametrize(
     ("texts", "expected"),
     [
-        (("32", "", "0"), Limits(32, None, 0)),
+        (("", "", ""), Limits(32, None, 0)),
         (("4", "1.5m", "2"), Limits(4, 90.0, 2)),
     ],
 )

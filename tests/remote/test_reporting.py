@@ -61,3 +61,20 @@ def test_a_very_long_name_does_not_push_every_line_away(capfd: pytest.CaptureFix
     report.takers("web")[0](b"hello\n")
 
     assert capfd.readouterr().out == f"{'web':40} | hello\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (b"welcome\nplatform-report:system=Testix 1\nplatform-report:load=0.5\n", "web | Testix 1, load 0.50\n"),
+        (b"no such shell", "web | it does not say how it is\n"),
+    ],
+)
+def test_a_report_is_one_line_for_each_host(answer: bytes, line: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """However its answer comes."""
+    taker, _ = Report(["web"], Form(facts=True), PLAIN).takers("web")
+    taker(answer[:20])
+    taker(answer[20:])
+    taker.close()
+
+    assert capfd.readouterr().out == line
