@@ -150,7 +150,7 @@ def test_files_go_there_and_back_and_a_second_time_nothing_does(up: Node, files:
     assert [ended.exit_status for ended in (*put, *got)] == [0] * 4
     assert [put[1].stdout, got[1].stdout] == [
         f"{HOST}: {there}: nothing to copy, 2 files unchanged\n",
-        f"{back}: nothing to copy, 2 files unchanged\n",
+        f"{HOST}: {back}: nothing to copy, 2 files unchanged\n",
     ]
     assert same(files, there)
     assert same(files, back)
