@@ -149,13 +149,13 @@ class _FanOut:
 
     def _next(self) -> None:
         """Wait for one event or deadline, and act on it."""
-        seconds = self._until_next()
         try:
-            event = self.events.get(seconds)
+            self._act_on(self.events.get(self._until_next()))
         except TimeoutError:
-            self._pass_deadlines()
             self.tell(None)
-            return
+        self._pass_deadlines()
+
+    def _act_on(self, event: "Turn | Outcome | BrokenPipeError | None") -> None:
         match event:
             case Turn():
                 self._note_start(event)
