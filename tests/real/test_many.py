@@ -1,0 +1,121 @@
+"""Many hosts on real programs: none is lost, none goes on after us, and two threads a host are all there are."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tasks import running
+from tests.conftest import INV, ROOT, Ended, Home, run_inv, variables
+from tests.waiting import until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+HOSTS = 24
+FORKS = 8
+TAILNET = "many"
+UP = f"""
+from tasks.lab import bring_up, installed, lab_of
+lab = installed(lab_of({TAILNET!r}))
+bring_up(lab, ("node1", "node2"))
+lab.add_fleet(("node1", "node2"), {HOSTS})
+"""
+DOWN = f"from tasks.lab import lab_of; lab_of({TAILNET!r}).stop()"
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Two nodes, many sshd behind them, and our own node."""
+
+    environment: dict[str, str]
+
+    def run(self, *words: str) -> Ended:
+        """Run `remote.run` on all of them."""
+        return run_inv("remote.run", "--hosts=fleet", *words, environment=self.environment, deadline=90)
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        """Start it, to be interrupted."""
+        return subprocess.Popen(
+            [str(INV), "remote.run", "--hosts=fleet", f"--forks={FORKS}", *words],
+            cwd=ROOT,
+            env={**os.environ, **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def fleet(session_home: Home, real_programs: dict[str, str]) -> Iterator[Fleet]:
+    """Bring it all up once."""
+    environment = {**os.environ, **variables(session_home), **real_programs, "TAILNET": TAILNET, "CI": "1"}
+
+    def python(code: str) -> None:
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, timeout=120)
+
+    python(UP)
+    try:
+        up = run_inv("net.up", environment=environment, deadline=90)
+        assert up.exit_status == 0, up.stderr
+        yield Fleet(environment)
+    finally:
+        python(DOWN)
+
+
+def sleepers(seconds: int) -> list[int]:
+    """Return the remote commands that still run: this machine is all hosts at once."""
+    return [each.pid for each in running.own_processes() if each.argv == ("sleep", str(seconds))]
+
+
+def test_no_host_is_lost(fleet: Fleet) -> None:
+    """In three rounds, and the document says so."""
+    for _ in range(3):
+        ended = fleet.run("--json", "--command=echo $SSH_CONNECTION")
+        document = json.loads(ended.stdout)
+
+        assert (ended.exit_status, document["counts"]["done"]) == (0, HOSTS), ended.stderr
+        assert len({host["stdout"] for host in document["hosts"]}) == HOSTS
+
+
+def test_ctrl_c_ends_the_processes_on_the_hosts(fleet: Fleet) -> None:
+    """Those that ignore SIGTERM too, and says what became of each host."""
+    child = fleet.start("--command=trap '' TERM; sleep 86401")
+    until(lambda: len(sleepers(86401)) == FORKS, what="command on every fork", seconds=60)
+    threads = len(list(Path(f"/proc/{child.pid}/task").iterdir()))
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=10)
+
+    assert child.returncode == 130
+    assert threads <= 2 * FORKS + 8
+    assert f"0 of {HOSTS} done, {HOSTS} cancelled in " in said
+    until(lambda: not sleepers(86401), what="end of every remote process")
+
+
+def test_a_timeout_ends_the_whole_process_group_on_the_host(fleet: Fleet) -> None:
+    """The shell, and what it started."""
+    ended = fleet.run("--timeout=4s", "--command=sleep 86402 & sleep 86402; echo never")
+
+    assert ended.exit_status == 75
+    assert "never" not in ended.stdout
+    assert f"0 of {HOSTS} done, {HOSTS} failed in " in ended.stderr
+    until(lambda: not sleepers(86402), what="end of every remote process")
+
+
+def test_what_failed_is_run_once_more(fleet: Fleet, home: Home) -> None:
+    """By the list that the first run wrote."""
+    folder = home.folder / "out"
+    command = "--command=[ $((${SSH_CONNECTION##* } % 2)) = 0 ]"
+    first = fleet.run(f"--output-dir={folder}", command)
+    names = (folder / "failed.txt").read_text().split()
+    again = run_inv(
+        "remote.run", f"--hosts=@{folder}/failed.txt", "--command=true", environment=fleet.environment, deadline=60
+    )
+
+    assert (first.exit_status, len(names)) == (1, HOSTS // 2)
+    assert (again.exit_status, f"{HOSTS // 2} of {HOSTS // 2} done" in again.stderr) == (0, True)
