@@ -119,11 +119,20 @@ def ask_yes(prompt: str) -> bool:
 
 def visible(text: str) -> str:
     """Return foreign text with control characters escaped, so that it cannot touch the terminal."""
-    return "".join(letter if letter in "\n\t" or letter.isprintable() else _escaped(letter) for letter in text)
+    return text if text.isprintable() else text.translate(_VISIBLE)
 
 
-def _escaped(letter: str) -> str:
-    return letter.encode("unicode_escape").decode()
+class _Visible(dict[int, str]):
+    """What each character is shown as, found out when it first comes: a gigabyte may pass through here."""
+
+    def __missing__(self, code: int) -> str:
+        letter = chr(code)
+        shown = letter if letter in "\n\t" or letter.isprintable() else letter.encode("unicode_escape").decode()
+        self[code] = shown
+        return shown
+
+
+_VISIBLE = _Visible()
 
 
 def _is_terminal(descriptor: int) -> bool:

@@ -72,9 +72,9 @@ class Labelled:
 
     def _show(self, text: str) -> None:
         *lines, self._rest = (self._rest + text).split("\n")
-        while len(self._rest) > LONGEST_LINE:
-            lines.append(self._rest[:LONGEST_LINE])
-            self._rest = self._rest[LONGEST_LINE:]
+        whole = len(self._rest) // LONGEST_LINE * LONGEST_LINE
+        lines += [self._rest[start : start + LONGEST_LINE] for start in range(0, whole, LONGEST_LINE)]
+        self._rest = self._rest[whole:]
         if lines:
             self._put("".join(map(self._labelled, lines)))
 
