@@ -34,7 +34,8 @@ def run(names: Sequence[str], request: Request) -> int:
     screen = Screen(request.coloured, os.isatty(2), lambda: shutil.get_terminal_size().columns)
     report = Report(names, request.form, screen)
     # Of many hosts at once nobody is asked anything: an unknown host key is that host's failure.
-    ways = dataclasses.replace(request.ways, ask=None)
+    dialler = dataclasses.replace(request.ways.dialler, say=report.note)
+    ways = dataclasses.replace(request.ways, ask=None, say=report.note, dialler=dialler)
     command = Command(request.line, ways, report.takers, report.say, request.feed)
     started = time.monotonic()
     results = fanout.run(names, command.run, request.limits, report.hear, tick=report.tick)

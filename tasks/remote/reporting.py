@@ -70,6 +70,10 @@ class Report:
         """Say something about a host, on stderr."""
         self._labels.say(name, text)
 
+    def note(self, text: str) -> None:
+        """Say something that names its host itself, on stderr."""
+        self._write(2, f"{visible(text)}\n".encode(errors="backslashreplace"))
+
     def hear(self, event: Event | None) -> None:
         """Take an event: a failure is said at once, unless the document will say it."""
         if isinstance(event, Outcome) and event.failure and event.failure.cause != CANCELLED and not self._form.json:

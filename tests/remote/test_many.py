@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import paramiko
@@ -45,6 +46,14 @@ def test_lines_arrive_behind_the_names_and_the_summary_follows(crowd: Crowd, cap
     assert shown.err.splitlines()[3].split() == ["host", "result", "seconds", "why"]
     assert shown.err.splitlines()[4].startswith("db    exit 3  ")
     assert shown.err.splitlines()[-1].startswith("2 of 3 done, 1 failed in ")
+
+
+def test_what_the_inventory_says_in_vain_is_told(crowd: Crowd, capfd: pytest.CaptureFixture[str]) -> None:
+    """On stderr, with the host's name."""
+    crowd.hosts["web1"] = replace(crowd.hosts["web1"], not_applied=("ansible_timeout",))
+    run(crowd, Form(), ("web1",))
+
+    assert capfd.readouterr().err.splitlines()[0] == "web1: not applied: ansible_timeout"
 
 
 def test_equal_output_is_shown_once(crowd: Crowd, capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import UsageFailure
@@ -109,6 +109,7 @@ def test_a_file_that_is_no_text_is_a_usage_error(tmp_path: Path) -> None:
         select(f"@{file}", INVENTORY)
 
 
+@settings(max_examples=2000, deadline=None)
 @given(st.one_of(st.text(max_size=60), st.text("webdbal0123[]:,!&~*?()|{}@-. ", max_size=30)))
 def test_no_pattern_ends_in_a_traceback(pattern: str) -> None:
     """It chooses hosts or is a usage error."""
