@@ -125,7 +125,9 @@ class Ground:
         return Tool(name, argv, {**self.variables, "HOME": str(self.folder), "CLUSTERSHELL_CFGDIR": str(self.folder)})
 
     def _ssh(self, name: str, more: str) -> Tool:
-        line = f"xargs -a {self.folder}/names -P {self.forks} -I HOST ssh -F {self.ssh_config} {more} HOST '{COMMAND}'"
+        # Without the `|| :` xargs gives up all hosts for one that ssh cannot reach.
+        one = f'ssh -F {self.ssh_config} {more} "$1" "$2" || :'
+        line = f"xargs -a {self.folder}/names -P {self.forks} -I HOST sh -c '{one}' sh HOST '{COMMAND}'"
         return self._tool(name, "sh", "-c", line)
 
     def _pyinfra(self) -> Tool:
