@@ -332,6 +332,7 @@ def test_twenty_writers_lose_no_update(home: Home, server: Server, account: dict
     assert server.names() == [ITEM]
 
 
+@pytest.mark.speed
 def test_the_ratios(lab: Lab, node: Node, server: Server, account: dict[str, str], real_bw: Path) -> None:  # noqa: F811
     """In one run, interleaved: ours beside the bare bw that a person would type."""
     key_id = put(server, ITEM, lab.key())
