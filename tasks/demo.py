@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tasks import console, settings
 from tasks.command import Context, command, is_dry
@@ -53,7 +53,9 @@ def _tailnet() -> Iterator[Settings]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_THE_DEMO)}
         yield settings.load({**kept, "TAILNET": TAILNET}, root=lab.state_folder)
     finally:
-        console.say("\n5. Taking everything down.")
+        # Whoever reads the story may have gone (`inv demo | head`); what was started is ended all the same.
+        with suppress(BrokenPipeError):
+            console.say("\n5. Taking everything down.")
         lab.stop()
 
 

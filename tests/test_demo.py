@@ -1,10 +1,13 @@
 """The demo shows what it promises, needs no terminal, and leaves nothing behind."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Home, Inv
+from tests.conftest import INV, ROOT, Home, Inv
+from tests.waiting import until
 
 KEY = "hskey-auth-"
 
@@ -34,3 +37,20 @@ def test_demo_with_dry_starts_nothing(inv: Inv, home: Home) -> None:
     assert (ended.exit_status, ended.stdout) == (0, "")
     assert "would start a tailnet of 3 hosts" in ended.stderr
     assert list(Path(home.state).iterdir()) == []
+
+
+@pytest.mark.real
+def test_a_demo_whose_reader_has_gone_leaves_nothing(home: Home, real_programs: dict[str, str]) -> None:
+    """`inv demo | head -1`: the fixture finds any process that is left."""
+    script = f"{INV} demo 2>/dev/null | head -1"
+    ended = subprocess.run(
+        ["sh", "-c", script],
+        cwd=ROOT,
+        env={**os.environ, **real_programs},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.stdout.startswith(b"1. A private tailnet")
+    until(lambda: not (home.state / "platform-manager" / "demo").exists(), what="end of the demo")
