@@ -42,15 +42,9 @@ def test_demo_with_dry_starts_nothing(inv: Inv, home: Home) -> None:
 @pytest.mark.real
 def test_a_demo_whose_reader_has_gone_leaves_nothing(home: Home, real_programs: dict[str, str]) -> None:
     """`inv demo | head -1`: the fixture finds any process that is left."""
-    script = f"{INV} demo 2>/dev/null | head -1"
-    ended = subprocess.run(
-        ["sh", "-c", script],
-        cwd=ROOT,
-        env={**os.environ, **real_programs},
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    script = ("sh", "-c", f"{INV} demo 2>/dev/null | head -1")
+    environment = {**os.environ, **real_programs}
+    ended = subprocess.run(script, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False)
 
     assert ended.stdout.startswith(b"1. A private tailnet")
     until(lambda: not (home.state / "platform-manager" / "demo").exists(), what="end of the demo")
