@@ -1,7 +1,5 @@
 """The login on real programs: every kind of key, a person at a terminal, and no secret where none may be."""
 
-import io
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,9 +7,10 @@ from contextlib import contextmanager
 import pexpect
 import pytest
 
-from tests.conftest import INV, ROOT, Home
+from tests.conftest import Home
 from tests.net.conftest import free_port
 from tests.real.conftest import Lab, Node, other_tailnet
+from tests.real.terminals import inv_in_a_terminal, shown
 from tests.real.watching import files_with, holds_any, watched_processes
 
 pytestmark = pytest.mark.real
@@ -22,29 +21,8 @@ PROMPT = "auth key (hidden; Enter alone = sign in with a browser): "
 @contextmanager
 def terminal(node: Node, *words: str, environment: Mapping[str, str] | None = None) -> Iterator["pexpect.spawn[str]"]:
     """Run inv for the node in a terminal; what it shows is kept in `logfile_read`."""
-    child = pexpect.spawn(
-        str(INV),
-        list(words),
-        cwd=str(ROOT),
-        env={**os.environ, **node.environment, **(environment or {})},
-        encoding="utf-8",
-        timeout=50,
-        dimensions=(24, 250),
-    )
-    child.delaybeforesend = None
-    child.logfile_read = io.StringIO()
-    try:
+    with inv_in_a_terminal({**node.environment, **(environment or {})}, *words, seconds=50) as child:
         yield child
-    finally:
-        child.close(force=True)
-
-
-def shown(child: "pexpect.spawn[str]") -> str:
-    """Return all that the terminal has shown, to its end."""
-    child.expect(pexpect.EOF)
-    child.close()
-    assert isinstance(child.logfile_read, io.StringIO)
-    return child.logfile_read.getvalue()
 
 
 def test_a_person_types_every_wrong_key_and_then_the_good_one(lab: Lab, node: Node, home: Home) -> None:
