@@ -89,7 +89,7 @@ class BitwardenStore:
         before = self._expected(item, expect)
         if before is None:
             self._session.sync()
-        elif _seconds_between(before["revisionDate"], self._session.standing().last_sync) > YOUNG + LARGEST_SKEW:
+        elif _seconds_between(before["revisionDate"], self._session.synced) > YOUNG + LARGEST_SKEW:
             return before
         else:
             if _seconds_between(before["revisionDate"], datetime.now(UTC).isoformat()) < YOUNG + LARGEST_SKEW:

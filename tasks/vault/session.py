@@ -50,6 +50,8 @@ class Session:
         self._looked = False  # whether the copy is fresh enough to be read
         self._changed = -SETTLING
         self._held = False
+        self.synced = ""
+        """When bw's copy was last known to be the server's (RFC 3339); empty before bw was asked."""
 
     def begin(self) -> None:
         """Start bw beside other work, if it can be of use by itself."""
@@ -72,8 +74,8 @@ class Session:
             if lost.cause == "signed-out":  # bw serve does not even start without an account
                 return Standing(SIGNED_OUT, "", "")
             raise
-        state, server, synced = (str(found.get(name) or "") for name in ("status", "serverUrl", "lastSync"))
-        return Standing(state, server, synced)
+        state, server, self.synced = (str(found.get(name) or "") for name in ("status", "serverUrl", "lastSync"))
+        return Standing(state, server, self.synced)
 
     def open(self) -> None:
         """Sign in and unlock, as far as either is needed."""
@@ -119,8 +121,9 @@ class Session:
     def sync(self) -> None:
         """Fetch the server's news; its failure is raised."""
         self.open()
+        began = datetime.now(UTC).isoformat()
         self.call("POST", "/sync", deadline=SYNC_DEADLINE)
-        self._looked, self._changed = True, time.monotonic()
+        self._looked, self._changed, self.synced = True, time.monotonic(), began
 
     def call(self, method: str, path: str, body: object = None, *, deadline: float = 30.0) -> Document:
         """Ask bw, and look how it stands when that fails."""
@@ -191,14 +194,13 @@ class Session:
 
     def _refresh(self) -> None:
         """Fetch news for reading; a server that cannot be asked leaves us with the copy, and the person told so."""
-        standing = self.standing()
-        if _age(standing.last_sync) < FRESH:
+        if _age(self.synced) < FRESH:
             self._looked = True
             return
         try:
             self.sync()
         except (Unavailable, TimedOut, Busy) as failure:
-            self._person.tell(f"reading the copy of {standing.last_sync or 'an unknown time'}: {failure.what}")
+            self._person.tell(f"reading the copy of {self.synced or 'an unknown time'}: {failure.what}")
             self._looked = True
             self.open()
 

@@ -193,6 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
     tls: ssl.SSLContext
     protocol_version = "HTTP/1.1"
     timeout = 60.0
+    wbufsize = -1  # an answer leaves in one piece, as from any real server: two would wait for each other (Nagle)
     request: socket.socket
 
     def setup(self) -> None:

@@ -72,6 +72,21 @@ def test_a_young_revision_is_looked_at_again_before_it_is_replaced(fake: FakePla
     assert [old["password"] for old in fake.stored()[0]["passwordHistory"]] == ["two", "one"]
 
 
+def test_a_further_write_costs_one_request_beside_reads_of_the_copy(fake: FakePlace) -> None:
+    """Each answer of bw about how it stands may cost a tenth of a second: its data file is locked, then tried again."""
+    fake.serve(login("key", "one"), login("other", "one"))
+    store = fake.store()
+    save_password(store, "key", Secret("two"))
+    before = len(fake.asked())
+    save_password(store, "other", Secret("two"))
+
+    assert [asked.partition("?")[0] for asked in fake.asked()[before:]] == [
+        "GET /list/object/items",
+        "GET /list/object/items",
+        "PUT /object/item/id-of-other",
+    ]
+
+
 def test_a_copy_that_was_young_when_it_was_fetched_is_not_trusted(fake: FakePlace) -> None:
     """Another client wrote a second after the revision that we have: the server would take ours over theirs."""
     read, theirs = (datetime.now(UTC) - timedelta(seconds=30 - later) for later in (0, 1))
