@@ -62,7 +62,11 @@ class _Chooser:
         index = None if part[:1] == "~" else INDEX.fullmatch(part)
         if index is None:
             return self._matching(part)
-        return _indexed(self._matching(index["rest"]), index, part)
+        found = self._matching(index["rest"])
+        if not self.inventory.hosts.keys() >= set(found):
+            group, regular = names.shown(index["rest"]), names.shown(f"~{part}")
+            raise _bad(f"{names.shown(part)} counts the hosts of {group}, which is no group; {regular} goes by names")
+        return _indexed(found, index, part)
 
     def _matching(self, part: str) -> Sequence[str]:
         if part == ALL:

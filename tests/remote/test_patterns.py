@@ -75,6 +75,10 @@ def test_a_pattern_chooses_as_ansible_does(pattern: str, expected: str) -> None:
         ("!", "--hosts: expected a host or group after '!'"),
         ("web:!wbe*", "--hosts: 'wbe*' matches no host and no group"),
         ("web[7]", "--hosts: 'web[7]' matches no host: 3 to choose from, counted from 0"),
+        (
+            "web0[1-5]",
+            "--hosts: 'web0[1-5]' counts the hosts of 'web0', which is no group; '~web0[1-5]' goes by names",
+        ),
         ("web:!web", "--hosts: no host is left of 'web:!web'"),
         ("-oProxyCommand=x", "--hosts: expected a host name or an address, got '-oProxyCommand=x'"),
         ("web;reboot", "--hosts: expected a host name or an address, got 'web;reboot'"),
