@@ -150,12 +150,20 @@ def _tell(host: str, copied: "Copied", meter: Meter) -> None:
     where = f"{host}: {console.visible(copied.path)}"
     beside = f", {_count(copied.unchanged)} unchanged" if copied.unchanged else ""
     if copied.files:
-        rate = f"{copied.size / MEGABYTE:.1f} MB in {time.monotonic() - meter.started:.1f} s"
+        rate = f"{size_text(copied.size)} in {time.monotonic() - meter.started:.1f} s"
         console.say(f"{where}: {_count(copied.files)} copied and verified, {rate}{beside}")
     else:
         console.say(f"{where}: nothing to copy{beside}")
     for name in copied.left_out:
         console.step(f"not copied, neither file nor folder: {console.visible(name)}")
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes for people: small ones are not rounded to nothing."""
+    for unit, size in (("MB", MEGABYTE), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
 
 
 def _count(files: int) -> str:

@@ -32,6 +32,11 @@ def test_nothing_is_drawn_without_a_terminal(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1234, "1.2 kB"), (200_000_000, "200.0 MB")])
+def test_a_size_is_told_in_the_unit_that_fits_it(count: int, text: str) -> None:
+    assert copying.size_text(count) == text
+
+
 @pytest.mark.parametrize(("given", "target"), [("/srv/x", "/srv/x"), ("", "./site")])
 def test_the_target_is_the_given_one_or_the_name_at_home(given: str, target: str) -> None:
     assert copying.target_there(given, Path("/here/site/")) == target
