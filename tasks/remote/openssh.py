@@ -106,15 +106,24 @@ def _hosts(hosts: Sequence[Host], place: Place) -> Iterator[str]:
 
 
 def _patterns(hosts: Sequence[Host]) -> Iterator[tuple[Host, list[str]]]:
-    """Yield each host with all its names; two hosts of the inventory may be one machine, whose names the first has."""
+    """Yield each host with all its names.
+
+    Several hosts of the inventory may be one machine: its names mean the one on the usual port, else the first.
+    """
     unusable = left_out(hosts)
     usable = [host for host in hosts if host.name not in unusable]
+    more: dict[str, list[str]] = {}
     taken = {host.name for host in usable}
+    for host in sorted(usable, key=lambda host: host.port != SSH_PORT):
+        more[host.name] = [name for name in _names_of_machine(host) if name not in taken]
+        taken.update(more[host.name])
     for host in usable:
-        peer = (host.peer.dns_name, host.peer.name, *host.peer.addresses) if host.peer else ()
-        more = [name for name in dict.fromkeys((host.address, *peer)) if name and name not in taken]
-        taken.update(more)
-        yield host, [host.name, *more]
+        yield host, [host.name, *more[host.name]]
+
+
+def _names_of_machine(host: Host) -> Iterable[str]:
+    peer = (host.peer.dns_name, host.peer.name, *host.peer.addresses) if host.peer else ()
+    return filter(None, dict.fromkeys((host.address, *peer)))
 
 
 def _dialled(host: Host) -> str:

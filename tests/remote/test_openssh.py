@@ -66,6 +66,16 @@ def test_of_two_hosts_that_are_one_machine_the_first_has_its_names() -> None:
     ]
 
 
+def test_the_names_of_a_machine_mean_its_usual_port_wherever_that_host_stands() -> None:
+    text = openssh.configuration([Host("box", "web", port=2222, peer=WEB), Host("web", "web", peer=WEB)], PLACE)
+
+    assert [line for line in text.splitlines() if line.startswith("Host ")] == [
+        "Host box",
+        "Host web web.tail.test 100.64.0.1",
+        "Host *",
+    ]
+
+
 def test_a_section_speaks_of_our_hosts_alone_and_what_follows_is_about_every_host_again() -> None:
     section = openssh.section([Host("web", "web", peer=WEB)], PLACE)
 
