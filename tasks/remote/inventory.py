@@ -6,7 +6,7 @@ Every peer of the tailnet is a host, even with no inventory at all; its tags are
 import difflib
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -71,7 +71,7 @@ class Inventory:
             return _usable(found)
         peer = status.peer(name) if status else None
         if peer is not None:
-            return _usable(next((host for host in self.hosts.values() if host.peer == peer), _of(peer)))
+            return _usable(next((host for host in usual_first(self.hosts.values()) if host.peer == peer), _of(peer)))
         if "." in name or ":" in name or (status and _is_ours(name, status)):
             return Host(name, name)
         near = difflib.get_close_matches(name, self.hosts, n=3)
@@ -101,6 +101,11 @@ def with_tailnet(inventory: Inventory, status: TailnetStatus) -> Inventory:
         if peer.dns_name not in taken and _is_name(added.address):
             hosts.setdefault(added.name if added.name not in hosts else peer.dns_name, added)
     return replace(inventory, hosts=hosts)
+
+
+def usual_first(hosts: Iterable[Host]) -> list[Host]:
+    """Return the hosts, those on the usual port first: of several that are one machine, its names mean that one."""
+    return sorted(hosts, key=lambda host: host.port != SSH_PORT)
 
 
 def tag_groups(peer: Peer) -> tuple[str, ...]:

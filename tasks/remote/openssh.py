@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import ConfigurationFailure
-from tasks.remote import hostkeys, names
+from tasks.remote import hostkeys, inventory, names
 from tasks.remote.inventory import SSH_PORT, Host
 from tasks.tailnet import Peer
 
@@ -106,15 +106,12 @@ def _hosts(hosts: Sequence[Host], place: Place) -> Iterator[str]:
 
 
 def _patterns(hosts: Sequence[Host]) -> Iterator[tuple[Host, list[str]]]:
-    """Yield each host with all its names.
-
-    Several hosts of the inventory may be one machine: its names mean the one on the usual port, else the first.
-    """
+    """Yield each host with all its names; several hosts of the inventory may be one machine, whose names one has."""
     unusable = left_out(hosts)
     usable = [host for host in hosts if host.name not in unusable]
     more: dict[str, list[str]] = {}
     taken = {host.name for host in usable}
-    for host in sorted(usable, key=lambda host: host.port != SSH_PORT):
+    for host in inventory.usual_first(usable):
         more[host.name] = [name for name in _names_of_machine(host) if name not in taken]
         taken.update(more[host.name])
     for host in usable:

@@ -135,6 +135,17 @@ def test_a_host_of_the_inventory_is_joined_with_its_peer(tmp_path: Path) -> None
     }
 
 
+@pytest.mark.parametrize("name", ["web.tail.test", "100.64.0.1"])
+def test_of_several_hosts_on_one_machine_its_names_mean_the_one_on_the_usual_port(tmp_path: Path, name: str) -> None:
+    """As in the ssh configuration; where all have ports of their own, the first."""
+    ports = "box: {ansible_host: web, ansible_port: 2222}, other: {ansible_host: web, ansible_port: 2223}"
+    behind = inventory.with_tailnet(load(tmp_path, ports), tailnet(WEB))
+    beside = inventory.with_tailnet(load(tmp_path, f"{ports}, web: "), tailnet(WEB))
+
+    assert behind.host(name, tailnet(WEB)).name == "box"
+    assert beside.host(name, tailnet(WEB)).name == "web"
+
+
 def test_two_peers_of_one_short_name_are_two_hosts() -> None:
     """A machine shared from another tailnet keeps its full name."""
     other = dataclasses.replace(WEB, dns_name="web.other.test", addresses=("100.64.0.3",))
