@@ -4,18 +4,18 @@ A thin layer that `net`, `vault`, `demo`, `doctor` and the benchmark share.
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import console, files
-from tasks.errors import Unavailable
+from tasks.errors import Failure, Unavailable
 from tasks.secret import Secret
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from tasks.net.daemon import Daemon
-    from tasks.net.joining import Source, Ways
+    from tasks.net.joining import Source, StoredKey, Ways
     from tasks.net.login import State
     from tasks.net.terminal import Attempt, Watch
     from tasks.tailnet import TailnetStatus
@@ -65,11 +65,11 @@ def bring_up(settings: Settings, ask: Ask | None, tell: Tell = console.step) -> 
 
     `ask` gets a key from a person, or is None when nobody can be asked; `tell` gets lines of progress.
     """
+    from tasks.keeping import begin_vault
     from tasks.net.daemon import start
     from tasks.net.joining import join
     from tasks.programs.pins import pinned
     from tasks.programs.provision import ensure
-    from tasks.vault import begin_vault
 
     if settings.auth_key is None and not daemon_of(settings).state.exists():
         begin_vault(settings)
@@ -116,7 +116,7 @@ def _ways(settings: Settings, daemon: "Daemon", tailscale: Path, ask: Ask | None
         quiet=daemon.api.disconnect_control,
         ask=ask,
         read=lambda: _read_vault(settings),
-        save=lambda key: _save_to_vault(settings, key),
+        save=lambda key: _save_to_vault(settings, daemon, key),
         tell=tell,
     )
 
@@ -156,13 +156,19 @@ def _vault_name(settings: Settings) -> str:
     return f"the item {settings.vault_item!r} of the {settings.vault} vault"
 
 
-def _read_vault(settings: Settings) -> Secret | None:
-    from tasks.vault import read_password
+def _read_vault(settings: Settings) -> "StoredKey | None":
+    from tasks.keeping import read_item
+    from tasks.net.joining import StoredKey
+    from tasks.vault.acceptance import acceptance_of
 
-    return read_password(settings, settings.vault_item)
+    item = read_item(settings, settings.vault_item)
+    return StoredKey(item.password, acceptance_of(item)) if item and item.password else None
 
 
-def _save_to_vault(settings: Settings, key: Secret) -> str:
-    from tasks.vault import save_password
+def _save_to_vault(settings: Settings, daemon: "Daemon", key: Secret) -> str:
+    from tasks.keeping import save_accepted_key
 
-    return save_password(settings, settings.vault_item, key)
+    node = None
+    with suppress(Failure):  # the key must be saved whatever the daemon does by now
+        node = daemon.api.status(peers=False).self_peer
+    return save_accepted_key(settings, settings.vault_item, key, node.name if node else "")

@@ -79,7 +79,7 @@ def _join(here: Settings) -> None:
 
 
 def _show_vault(here: Settings) -> None:
-    from tasks.vault import open_vault
+    from tasks.keeping import open_vault
 
     console.say("\n3. The accepted key, and only that one, is in the vault.")
     vault = open_vault(here)

@@ -118,7 +118,7 @@ def _daemon(settings: Settings) -> Iterator[Finding]:
 
 
 def _vault(settings: Settings) -> Iterator[Finding]:
-    from tasks.vault import open_vault
+    from tasks.keeping import open_vault
 
     status = open_vault(settings).status()
     if status.state in {"locked", "signed out"}:

@@ -23,7 +23,7 @@ TESTS = ROOT / "tests"
 # The files at the top of tasks/ that hold commands; every other file there is a shared word.
 ROOT_COMMANDS = {
     *("benchmark", "benchmark_fleet", "demo", "development", "doctor"),
-    *("connecting", "copying", "reach", "tools"),
+    *("connecting", "copying", "keeping", "reach", "tools"),
 }
 # Files that other programs start by themselves: thin layers too.
 PROGRAMS = {"remote/ssh_proxy.py"}

@@ -91,9 +91,9 @@ def installed(lab: "Lab") -> "Lab":
 
 def bring_up(lab: "Lab", names: tuple[str, ...]) -> None:
     """Start the lab, and put into its tailnet's state folder what net.up and remote.run need: key, keys, hosts."""
-    from tasks.vault import save_password
+    from tasks.keeping import set_password
 
     with_programs = installed(lab)
     key = with_programs.start(names, proxy_port=settings.DEFAULT_PROXY_PORT, say=console.step)
     if key is not None:
-        save_password(settings.load({**os.environ, "TAILNET": lab.tailnet}), settings.DEFAULT_ITEM, key)
+        set_password(settings.load({**os.environ, "TAILNET": lab.tailnet}), settings.DEFAULT_ITEM, key)

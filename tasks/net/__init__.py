@@ -22,7 +22,7 @@ SHELLS = ("sh", "fish")
 @command()
 def up(context: Context) -> None:
     """Start the daemon and log in; when it is up already, change nothing."""
-    from tasks.vault import offer_rescued
+    from tasks.keeping import offer_rescued
 
     settings = load_settings()
     offer_rescued(settings)

@@ -49,18 +49,31 @@ class Ways:
     status: Callable[[], TailnetStatus]
     quiet: Callable[[], None]
     ask: Callable[[str], Secret] | None
-    read: Callable[[], Secret | None]
+    read: Callable[[], "StoredKey | None"]
     save: Callable[[Secret], str]
     tell: Callable[[str], None]
 
 
 @dataclass(frozen=True)
+class StoredKey:
+    """A vault's key, and what its item says of the last time that a control server accepted it; empty for nothing."""
+
+    key: Secret
+    accepted: str = ""
+
+
+@dataclass(frozen=True)
 class Source:
-    """Where a key came from, in words for a person."""
+    """Where a key came from, in words for a person, and what is known of its last acceptance."""
 
     key: Secret | None
     name: str
     typed: bool = False
+    accepted: str = ""
+
+    def explained(self, refusal: str) -> str:
+        """Return the server's refusal, and after it what may explain it."""
+        return f"{refusal}; it was accepted on {visible(self.accepted)}" if self.accepted else refusal
 
 
 def join(ways: Ways, status: TailnetStatus, configured: Source | None, vault_name: str) -> TailnetStatus:
@@ -82,7 +95,7 @@ def join(ways: Ways, status: TailnetStatus, configured: Source | None, vault_nam
         joined, refusal = _try(ways, source)
         if joined is not None:
             return joined
-        source = _ask(ways, vault_name, refused=(source, refusal))
+        source = _ask(ways, vault_name, refused=(source, source.explained(refusal) if refusal else ""))
 
 
 def _try_node_key(ways: Ways) -> TailnetStatus | None:
@@ -95,13 +108,13 @@ def _try_node_key(ways: Ways) -> TailnetStatus | None:
 
 def _from_vault(ways: Ways, vault_name: str) -> Source | None:
     try:
-        key = ways.read()
+        stored = ways.read()
     except Failure as error:
         if ways.ask is None:
             raise
         ways.tell(str(error))
         return None
-    return Source(key, vault_name) if key else None
+    return Source(stored.key, vault_name, accepted=stored.accepted) if stored else None
 
 
 def _try(ways: Ways, source: Source) -> tuple[TailnetStatus | None, str]:
@@ -239,9 +252,11 @@ def _save(ways: Ways, key: Secret) -> None:
     try:
         place = ways.save(key)
     except Failure as error:
+        kept = isinstance(error, NotSaved) and error.next_step
         raise NotSaved(
             "the network is up, but the new key could not be saved",
-            why=str(error),
-            next_step="mend the vault, then `inv vault.set` with the same key",
+            why=f"{error.what}: {error.why}" if error.why else error.what,
+            next_step=error.next_step if kept else "mend the vault, then `inv vault.set` with the same key",
+            cause=error.cause if kept else "",
         ) from None
     ways.tell(f"the accepted key is saved: {place}")

@@ -2,24 +2,21 @@
 
 import os
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tasks import console, files, options, process
+from tasks import console, options, process
 from tasks.command import Context, command, is_dry, load_settings
-from tasks.errors import ConfigurationFailure, Failure, Refused, UsageFailure
+from tasks.errors import ConfigurationFailure, Refused, UsageFailure
+from tasks.keeping import bitwarden_session, open_vault, save_accepted_key, save_password, set_password
 from tasks.secret import REDACTOR, Secret
-from tasks.settings import Settings, followed, tailnet_folder, vault_references
+from tasks.settings import Settings, vault_references
 
 if TYPE_CHECKING:
-    from tasks.vault.bitwarden import BitwardenStore
     from tasks.vault.session import Session
-    from tasks.vault.store import Store
 
 LONGEST_VALUE = 1_000_000  # bytes on stdin; what is longer is no secret but a wrong file
 LONGEST_TYPED = 4095  # bytes; a terminal cuts a longer line without a word (Linux N_TTY_BUF_SIZE)
-ACCOUNTS = "bitwarden.accounts"  # a folder beside the tailnets', whose names have no dot
 HOW_TO_GIVE = "type it at a terminal, or give it on stdin: `inv vault.set NAME < FILE`"
 
 
@@ -64,7 +61,7 @@ def set_(context: Context, name: str) -> None:
     if is_dry(context):
         console.step(f"would set the password of {name!r} in the {open_vault(settings).name} vault")
         return
-    console.say(_save(settings, name, _read_value(name)))
+    console.say(set_password(settings, name, _read_value(name)))
 
 
 @command(options_help={"name": "the item, by its exact name"})
@@ -82,7 +79,7 @@ def rotate(context: Context, name: str) -> None:
             raise Refused("the new key was refused", why=refusal, next_step="the vault still holds the old one")
         console.step(f"the key you typed was refused: {refusal}")
         new = _ask(name)
-    console.say(save_password(settings, before.name, new))
+    console.say((save_accepted_key if is_key else save_password)(settings, before.name, new))
     if is_key:
         console.step("a key for one use is spent by the proof; one for many uses serves the next `inv net.up`")
 
@@ -152,102 +149,10 @@ def _move(settings: Settings, to: str, *, dry: bool) -> None:
         console.say(f"{ref.name!r} is new (revision {moving.create(source, target, ref).revision})")
 
 
-def open_vault(settings: Settings) -> "Store":
-    """Return the vault that the settings name; nothing is read or made yet."""
-    from tasks.vault.store import Place, open_store
-
-    session = bitwarden_session(settings) if settings.vault == "bitwarden" else None
-    place = Place(settings.state_folder, settings.configured_identity(), os.environ, session)
-    return open_store(settings.vault, place)
-
-
-def bitwarden_session(settings: Settings) -> "Session":
-    """Return this process's one session of the account that the settings name; nothing is started yet."""
-    from tasks.programs.pins import pinned
-    from tasks.programs.provision import ensure
-    from tasks.vault.bw import Account, account_name
-    from tasks.vault.session import session_of
-    from tasks.vault.signin import Person
-
-    programs = ensure(pinned("bw"), source=settings.programs_source, cache=settings.cache_folder, say=console.step)
-    own = tailnet_folder(ACCOUNTS)
-    name = account_name(settings.bw_server, settings.bw_client_id or settings.bw_email)
-    account = Account(
-        executable=programs.executable("bw"),
-        folder=settings.bw_data_folder or own / name,
-        lock=files.private_folder(own) / f"{name}.lock",
-        runtime=settings.runtime_folder,
-        server=settings.bw_server,
-        email=settings.bw_email,
-        client_id=settings.bw_client_id,
-        client_secret=followed(settings.bw_client_secret, "client secret"),
-        password=followed(settings.bw_password, "master password"),
-        session=followed(settings.bw_session, "session"),
-    )
-    return session_of(account, Person(console.ask_hidden if console.may_ask() else None, console.step))
-
-
-def read_password(settings: Settings, name: str) -> Secret | None:
-    """Return an item's password, or None where there is no such item or it has none."""
-    from tasks.vault.store import NoSuchItem
-
-    try:
-        return open_vault(settings).get(name).password or None
-    except NoSuchItem:
-        return None
-
-
-def save_password(settings: Settings, name: str, password: Secret) -> str:
-    """Put a password that may exist nowhere else into the vault, and return where it is now, in words.
-
-    One that Bitwarden cannot take is kept in the rescue vault, and NotSaved says so.
-    """
-    from tasks.vault import rescue
-
-    if settings.vault != "bitwarden":
-        return _save(settings, name, password)
-    keep = rescue.rescue_vault(settings.state_folder)
-    return str(rescue.save_or_keep(_bitwarden_store(settings), keep, name, password, console.step))
-
-
-def offer_rescued(settings: Settings) -> None:
-    """Offer to save what Bitwarden could not take earlier; one look at a folder when there is nothing."""
-    from tasks.vault import rescue
-
-    keep = rescue.rescue_vault(settings.state_folder)
-    for ref in rescue.rescued(keep) if settings.vault == "bitwarden" else []:
-        what = f"a value for {ref.name!r} waits to be saved to Bitwarden (kept since {ref.revision})"
-        if not console.may_ask():
-            console.step(f"{what}; `inv net.up` at a terminal offers it")
-        elif console.ask_yes(f"{what}: save it now?"):
-            console.step(str(rescue.deliver(_bitwarden_store(settings), keep, ref.name)))
-
-
-def begin_vault(settings: Settings) -> None:
-    """Start what the vault needs to be read, beside other work; what cannot be started is told when it is read."""
-    if settings.vault == "bitwarden":
-        with suppress(Failure):
-            bitwarden_session(settings).begin()
-
-
-def _save(settings: Settings, name: str, password: Secret) -> str:
-    from tasks.vault import rescue, saving
-
-    if settings.vault == "bitwarden":
-        return str(rescue.save_exclusively(_bitwarden_store(settings), name, password))
-    return str(saving.save_password(open_vault(settings), name, password))
-
-
 def _bitwarden(settings: Settings) -> "Session":
     if settings.vault != "bitwarden":
         raise ConfigurationFailure(f"the {settings.vault} vault is never locked", next_step="VAULT=bitwarden is")
     return bitwarden_session(settings)
-
-
-def _bitwarden_store(settings: Settings) -> "BitwardenStore":
-    from tasks.vault.bitwarden import BitwardenStore
-
-    return BitwardenStore(bitwarden_session(settings))
 
 
 def _refusal(settings: Settings, key: Secret) -> str:

@@ -83,6 +83,17 @@ class AgeStore:
             files.write_private(self.path, self._encrypted(json.dumps(export).encode()))
         return ref_of(document)
 
+    def remove(self, name: str, password: Secret) -> None:
+        """Take out the item of that name if it has that password; vault and identity file go with the last one."""
+        with files.lock(self.folder / "vault.lock", deadline=LOCK_DEADLINE):
+            export = self._read() or empty_export()
+            kept = [each for each in export["items"] if each["name"] != name or item_of(each).password != password]
+            if kept:
+                files.write_private(self.path, self._encrypted(json.dumps({**export, "items": kept}).encode()))
+                return
+            for path in (self.path, self.identity_path):
+                path.unlink(missing_ok=True)
+
     def export(self) -> Secret:
         """Return the decrypted document, indented."""
         return Secret(json.dumps(self._read() or empty_export(), indent=2))

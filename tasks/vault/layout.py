@@ -93,10 +93,11 @@ def item_of(document: Mapping[str, Any]) -> Item:
 
 
 def _fields_of(document: Mapping[str, Any]) -> tuple[Field, ...]:
-    return tuple(
-        Field(field.get("name") or "", _secret(field.get("value")), hidden=field.get("type") == HIDDEN)
-        for field in document.get("fields") or []
-    )
+    return tuple(map(_field_of, document.get("fields") or []))
+
+
+def _field_of(field: Mapping[str, Any]) -> Field:
+    return Field(field.get("name") or "", _secret(field.get("value")), hidden=field.get("type") == HIDDEN)
 
 
 def _secret(value: str | None) -> Secret:
@@ -126,15 +127,22 @@ def _set(document: Document, key: str, value: Secret) -> None:
 
 
 def _fields(fields: Sequence[Field], before: Sequence[Document]) -> list[Document]:
-    known = {field.get("name"): field for field in before}
-    return [
-        {
-            **known.get(field.name, {"type": HIDDEN if field.hidden else TEXT, "linkedId": None}),
-            "name": field.name,
-            "value": field.value.reveal(),
-        }
-        for field in fields
-    ]
+    """Return the fields' JSON: what is not changed stays as it was read, links and nulls too."""
+    left = list(before)
+    return [_taken_from(left, field) for field in fields]
+
+
+def _taken_from(left: list[Document], field: Field) -> Document:
+    """Take the field's JSON out of what is left of the stored ones: the equal one, else one of its name changed."""
+    known = [(each, _field_of(each)) for each in left]
+    for stored in [each for each, found in known if found == field]:
+        left.remove(stored)
+        return stored
+    place: Document = {"type": HIDDEN if field.hidden else TEXT, "linkedId": None}
+    for stored in [each for each, found in known if (found.name, found.hidden) == (field.name, field.hidden)][:1]:
+        left.remove(stored)
+        place = stored
+    return {**place, "name": field.name, "value": field.value.reveal()}
 
 
 def successor(document: Document, before: Mapping[str, Any] | None, now: datetime) -> Document:

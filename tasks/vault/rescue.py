@@ -1,23 +1,27 @@
-"""Owns the save that must not lose a value: three tries, then the value kept in a small age vault of its own.
+"""Owns the save that must not lose a value: kept in a small age vault of its own until Bitwarden has it; three tries.
 
-A key that the control server accepted exists nowhere else. That vault is made when it is needed and gone once the value
-is where it belongs.
+A key that the control server accepted exists nowhere else. That vault is made before Bitwarden is asked and gone once
+it has the value, so that neither a failure nor a kill on the way loses it.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.errors import Busy, Failure, NotSaved, TimedOut, Unavailable
 from tasks.secret import Secret
 from tasks.vault.age import AgeStore
-from tasks.vault.bitwarden import BitwardenStore
 from tasks.vault.saving import Outcome, Saved, save_password
-from tasks.vault.store import Ref
+from tasks.vault.store import Field, Item, Ref, Store
+
+if TYPE_CHECKING:
+    from tasks.vault.bitwarden import BitwardenStore
 
 PAUSES = (1.0, 4.0)  # seconds between the tries
 # A second look helps against these alone: after a 401 or 403 it would only wipe and lock out.
 WORTH_ANOTHER_TRY = (Unavailable, TimedOut, Busy, NotSaved)
+Tell = Callable[[str], None]
 
 
 def rescue_vault(state_folder: Path) -> AgeStore:
@@ -25,31 +29,38 @@ def rescue_vault(state_folder: Path) -> AgeStore:
     return AgeStore(state_folder / "rescue")
 
 
-def save_exclusively(store: BitwardenStore, name: str, password: Secret) -> Saved:
+def save_exclusively(store: "BitwardenStore", name: str, password: Secret, fields: Sequence[Field] = ()) -> Saved:
     """Save a password while this machine's other writers of the account wait."""
     with store.exclusive():
-        saved = save_password(store, name, password)
+        saved = save_password(store, name, password, fields)
         if saved.outcome is not Outcome.UNCHANGED:
             return saved
         # So says our copy, which may be a minute old.
         store.refresh()
-        return save_password(store, name, password)
+        return save_password(store, name, password, fields)
 
 
-def save_or_keep(
-    store: BitwardenStore, rescue: AgeStore, name: str, password: Secret, tell: Callable[[str], None]
-) -> Saved:
-    """Save a password that exists nowhere else; when that fails, keep it in the rescue vault and say so."""
+def save_patiently(store: Store, item: Item, tell: Tell) -> Saved:
+    """Save an item's password and fields into a vault of this machine; NotSaved after three tries."""
     try:
-        return _save_patiently(store, name, password, tell)
-    except Failure as failure:
-        save_password(rescue, name, password)
+        return _thrice(lambda: save_password(store, item.name, item.password, item.fields), tell)
+    except WORTH_ANOTHER_TRY as failure:
         raise NotSaved(
-            f"the bitwarden vault could not take {name!r}; the value is safe, encrypted in {rescue.path}",
-            why=f"{failure.what}: {failure.why}" if failure.why else failure.what,
-            next_step=f"{failure.next_step}; the next `inv net.up` offers to save it",
-            cause="rescued",
+            f"the {store.name} vault could not take {item.name!r}, and it is kept nowhere else",
+            why=_said(failure),
+            next_step=f"mend that (a full disk?), then `inv vault.set {item.name!r}` with the same value",
         ) from None
+
+
+def save_or_keep(store: "BitwardenStore", rescue: AgeStore, item: Item, tell: Tell) -> Saved:
+    """Save the password and fields of an item that exists nowhere else; when that fails, say where it is kept."""
+    unkept = _keep(rescue, item)
+    try:
+        saved = _thrice(lambda: save_exclusively(store, item.name, item.password, item.fields), tell)
+    except Failure as failure:
+        raise _not_saved(item, rescue, failure, unkept) from None
+    forget(rescue, item)
+    return saved
 
 
 def rescued(rescue: AgeStore) -> list[Ref]:
@@ -57,24 +68,53 @@ def rescued(rescue: AgeStore) -> list[Ref]:
     return list(rescue.list()) if rescue.path.exists() else []
 
 
-def deliver(store: BitwardenStore, rescue: AgeStore, name: str) -> Saved:
-    """Save a rescued value where it belongs; the rescue vault is removed with the last one."""
-    saved = save_exclusively(store, name, rescue.get(name).password)
-    forget(rescue)
+def deliver(store: "BitwardenStore", rescue: AgeStore, name: str) -> Saved:
+    """Save a rescued value where it belongs, and forget it here."""
+    item = rescue.get(name)
+    saved = save_exclusively(store, name, item.password, item.fields)
+    forget(rescue, item)
     return saved
 
 
-def forget(rescue: AgeStore) -> None:
-    """Remove the rescue vault and what opens it."""
-    for path in (rescue.path, rescue.identity_path):
-        path.unlink(missing_ok=True)
+def forget(rescue: AgeStore, item: Item) -> None:
+    """Take a value out of the rescue vault, which is removed with the last one; another value of its name stays."""
+    if rescue.path.exists():
+        rescue.remove(item.name, item.password)
 
 
-def _save_patiently(store: BitwardenStore, name: str, password: Secret, tell: Callable[[str], None]) -> Saved:
+def _keep(rescue: AgeStore, item: Item) -> Failure | None:
+    """Put the value into the rescue vault; return why that failed, as the vault itself may well take it."""
+    try:
+        save_password(rescue, item.name, item.password, item.fields)
+    except Failure as failure:
+        return failure
+    return None
+
+
+def _not_saved(item: Item, rescue: AgeStore, failure: Failure, unkept: Failure | None) -> NotSaved:
+    if unkept is not None:
+        return NotSaved(
+            f"the bitwarden vault could not take {item.name!r}, and it could not be kept here either",
+            why=f"{_said(failure)}; {_said(unkept)}",
+            next_step=f"mend either, then `inv vault.set {item.name!r}` with the same value",
+        )
+    return NotSaved(
+        f"the bitwarden vault could not take {item.name!r}; the value is safe, encrypted in {rescue.path}",
+        why=_said(failure),
+        next_step=f"{failure.next_step}; the next `inv net.up` offers to save it",
+        cause="rescued",
+    )
+
+
+def _said(failure: Failure) -> str:
+    return f"{failure.what}: {failure.why}" if failure.why else failure.what
+
+
+def _thrice(save: Callable[[], Saved], tell: Tell) -> Saved:
     for pause in PAUSES:
         try:
-            return save_exclusively(store, name, password)
+            return save()
         except WORTH_ANOTHER_TRY as failure:
             tell(f"not saved yet, trying again in {pause:g} s: {failure.what}")
             time.sleep(pause)
-    return save_exclusively(store, name, password)
+    return save()

@@ -2,11 +2,13 @@
 
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tasks.secret import Secret
-from tasks.vault.store import HISTORY_KEPT, Conflict, Item, NoSuchItem, Ref, Store
+from tasks.vault.acceptance import is_acceptance
+from tasks.vault.store import HISTORY_KEPT, Conflict, Field, Item, NoSuchItem, Ref, Store
 
 TRIES = 30  # twenty writers at once on one item needed 7 at most, in ten rounds
 LONGEST_PAUSE = 0.05  # seconds between two tries, so that writers do not stay in step
@@ -40,23 +42,25 @@ class Saved:
         return f"{where} was replaced (revision {self.ref.revision}); {before}"
 
 
-def save_password(store: Store, name: str, password: Secret) -> Saved:
-    """Make the item's password this one, and leave everything else of the item as it is.
+def save_password(store: Store, name: str, password: Secret, fields: Sequence[Field] = ()) -> Saved:
+    """Make the item's password this one, with `fields` in the same write, and leave everything else of it as it is.
 
-    Nothing is written if the vault holds the value already. Conflict is raised when others wrote at every try.
+    Only what told of the replaced key's acceptance goes with that key. Nothing is written if the vault holds the
+    password already. Conflict is raised when others wrote at every try.
     """
     for _ in range(TRIES - 1):
         try:
-            return _replace(store, _find(store, name), password)
+            return _replace(store, _find(store, name), password, fields)
         except Conflict:
             time.sleep(random.uniform(0, LONGEST_PAUSE))
-    return _replace(store, _find(store, name), password)
+    return _replace(store, _find(store, name), password, fields)
 
 
-def _replace(store: Store, item: Item, password: Secret) -> Saved:
+def _replace(store: Store, item: Item, password: Secret, fields: Sequence[Field]) -> Saved:
     if item.id and item.password == password:
         return Saved(Ref(item.id, item.name, item.revision), Outcome.UNCHANGED, store.name, len(item.history))
-    ref = store.put(replace(item, password=password), expect=item.revision or None)
+    kept_fields = [each for each in item.fields if not is_acceptance(each)]
+    ref = store.put(replace(item, password=password, fields=(*kept_fields, *fields)), expect=item.revision or None)
     outcome = Outcome.REPLACED if item.id else Outcome.CREATED
     kept = min(HISTORY_KEPT, len(item.history) + bool(item.password))
     return Saved(ref, outcome, store.name, kept)

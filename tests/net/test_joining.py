@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import Busy, ConfigurationFailure, Failure, NotSaved, Refused, TimedOut, Unavailable
-from tasks.net.joining import PROMPT, Source, Ways, failure_of, join, unwrapped
+from tasks.net.joining import PROMPT, Source, StoredKey, Ways, failure_of, join, unwrapped
 from tasks.net.login import State
 from tasks.net.terminal import Attempt
 from tasks.secret import Secret
@@ -34,6 +34,7 @@ class World:
     by_node_key: Attempt = field(default_factory=lambda: ACCEPTED)
     typed: Iterable[str] | None = None
     held: str | Failure | None = None
+    accepted: str = ""
     save_fails: Failure | None = None
     after: TailnetStatus = UP
     said: list[str] = field(default_factory=list)
@@ -81,11 +82,11 @@ class World:
             raise EOFError
         return Secret(line)
 
-    def _read(self) -> Secret | None:
+    def _read(self) -> StoredKey | None:
         self.reads += 1
         if isinstance(self.held, Failure):
             raise self.held
-        return Secret(self.held) if self.held else None
+        return StoredKey(Secret(self.held), self.accepted) if self.held else None
 
     def _save(self, key: Secret) -> str:
         if self.save_fails is not None:
@@ -167,6 +168,18 @@ def test_a_bad_key_then_a_good_one_typed_by_hand_is_saved_once() -> None:
         "the key you typed was refused: authkey expired",
         f"the accepted key is saved: {ITEM}",
     ]
+
+
+def test_a_refused_key_that_was_accepted_before_may_be_a_spent_one() -> None:
+    """The refusal says when and by whom; a person and a log get the same."""
+    accepted = "2026-11-24T15:04:05Z by Tailscale as box\x1b[2J; if it was a single-use key, it is spent"
+    told = "authkey expired; it was accepted on 2026-11-24T15:04:05Z by Tailscale as box\\x1b[2J; "
+    told += "if it was a single-use key, it is spent"
+    world = World(held=OTHER, accepted=accepted, typed=["tskey-auth-bad", GOOD])
+
+    assert world.join() is UP
+    assert world.said[:2] == [f"{ITEM} was refused: {told}", "the key you typed was refused: authkey expired"]
+    assert failure(World(held=OTHER, accepted=accepted)).why == told
 
 
 def test_a_vault_that_cannot_be_read_gives_way_to_a_person() -> None:
@@ -316,6 +329,16 @@ def test_a_key_that_cannot_be_saved_leaves_the_network_up_and_says_so() -> None:
     assert found.exit_status == 74
     assert found.what == "the network is up, but the new key could not be saved"
     assert (found.why, world.tried) == ("no space left", [GOOD])
+    assert found.next_step == "mend the vault, then `inv vault.set` with the same key"
+
+
+def test_a_key_that_was_kept_elsewhere_is_said_to_be_there() -> None:
+    """Whoever kept it knows best how it gets where it belongs."""
+    kept = NotSaved("safe in x", why="it is down", next_step="wait; `inv net.up` offers it", cause="rescued")
+    found = failure(World(typed=[GOOD], save_fails=kept))
+
+    assert (found.exit_status, found.cause, found.why) == (74, "rescued", "safe in x: it is down")
+    assert found.next_step == "wait; `inv net.up` offers it"
 
 
 def test_enter_alone_signs_in_with_a_browser() -> None:

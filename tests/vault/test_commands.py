@@ -14,10 +14,7 @@ import pexpect
 import pytest
 from pyrage import x25519
 
-from tasks.errors import ConfigurationFailure
 from tasks.secret import Secret
-from tasks.settings import load
-from tasks.vault import read_password
 from tasks.vault.age import AgeStore
 from tasks.vault.saving import save_password
 from tasks.vault.store import Field, Item
@@ -350,17 +347,3 @@ def test_each_tailnet_has_its_own_vault(inv: Inv) -> None:
     inv("vault.set", KEY, stdin="one", environment={"TAILNET": "one"})
 
     assert inv("vault.list", "--json", environment={"TAILNET": "two"}).stdout == "[]\n"
-
-
-def test_others_read_a_password_or_none(vault: AgeStore) -> None:
-    """For net.up: no item and an item without a password are both no key; a vault that cannot be read is a failure."""
-    vault.put(Item("empty"), expect=None)
-    save_password(vault, KEY, Secret("one"))
-
-    assert read_password(load(), KEY) == Secret("one")
-    assert read_password(load(), "empty") is None
-    assert read_password(load(), "other") is None
-
-    vault.path.write_bytes(b"")
-    with pytest.raises(ConfigurationFailure, match="is damaged"):
-        read_password(load(), KEY)

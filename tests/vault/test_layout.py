@@ -101,6 +101,20 @@ def test_a_changed_field_keeps_its_kind_and_a_new_one_gets_one() -> None:
     ]
 
 
+def test_what_bitwarden_has_more_than_we_know_of_a_field_stays_when_another_is_added() -> None:
+    """Links to a login's values, nulls, two fields of one name: to the byte."""
+    before = [
+        {"type": 3, "name": "link", "value": None, "linkedId": 100},
+        {"type": 0, "name": None, "value": None, "linkedId": None},
+        {"type": 0, "name": "twice", "value": "1", "linkedId": None, "new in 2027": True},
+        {"type": 2, "name": "twice", "value": "true", "linkedId": None},
+    ]
+    item = item_of({**LOGIN, "fields": before})
+    added = Item(**{**vars(item), "fields": (*item.fields, Field("note", Secret("x")))})
+
+    assert document_of(added)["fields"] == [*before, {"type": 0, "linkedId": None, "name": "note", "value": "x"}]
+
+
 def test_a_note_takes_no_password() -> None:
     """Bitwarden would drop it without a word."""
     item = item_of(NOTE)

@@ -1,10 +1,23 @@
-"""The save that must not lose a value: tries that help, a value kept encrypted, its way back."""
+"""The save that must not lose a value: tries that help, a value kept encrypted until it is saved, its way back."""
+
+import errno
+import os
 
 import pytest
 
 from tasks.errors import NotSaved
 from tasks.secret import Secret
-from tasks.vault.rescue import deliver, forget, rescue_vault, rescued, save_exclusively, save_or_keep
+from tasks.vault.age import AgeStore
+from tasks.vault.rescue import (
+    deliver,
+    forget,
+    rescue_vault,
+    rescued,
+    save_exclusively,
+    save_or_keep,
+    save_patiently,
+)
+from tasks.vault.store import Field, Item, Ref
 from tests.conftest import Home
 from tests.vault.conftest import FakePlace, login
 
@@ -12,24 +25,48 @@ DOWN: dict[str, object] = {
     "on": "PUT /object/item",
     "message": "FetchError: connect ECONNREFUSED",
 }
+NOTE = Field("accepted", Secret("2026-11-24T15:04:05Z by Tailscale as box; if it was a single-use key, it is spent"))
+NEW = Item("key", Secret("the value"), fields=(NOTE,))
 
 
-def test_a_second_try_may_succeed(fake: FakePlace, home: Home) -> None:
+class Full(AgeStore):
+    """A vault on a full disk."""
+
+    def put(self, item: Item, *, expect: str | None) -> Ref:  # noqa: ARG002 - as the base class has it
+        """Fail as files.write_private does."""
+        raise NotSaved("cannot write vault.age", why=os.strerror(errno.ENOSPC))
+
+
+@pytest.fixture
+def keep(home: Home) -> AgeStore:
+    """Give a place's rescue vault, which nobody has made yet."""
+    return rescue_vault(home.state)
+
+
+def test_a_second_try_may_succeed(fake: FakePlace, keep: AgeStore) -> None:
     fake.serve(login("key", "one"), faults=[DOWN])
-    keep = rescue_vault(home.state)
-    save_or_keep(fake.store(), keep, "key", Secret("two"), fake.said.append)
+    save_or_keep(fake.store(), keep, NEW, fake.said.append)
 
-    assert fake.stored()[0]["login"]["password"] == "two"
+    assert fake.stored()[0]["login"]["password"] == "the value"
     assert fake.said[-1] == "not saved yet, trying again in 1 s: vault.example cannot be reached"
     assert rescued(keep) == []
-    assert not keep.folder.exists()
+    assert [path.name for path in keep.folder.iterdir()] == ["vault.lock"]
 
 
-def test_a_value_that_cannot_be_saved_is_kept_and_delivered_later(fake: FakePlace, home: Home) -> None:
+def test_the_value_is_kept_before_the_vault_is_asked(fake: FakePlace, keep: AgeStore) -> None:
+    """Whatever kills us on the way."""
+    seen: list[Secret] = []
+    fake.serve(login("key", "one"), faults=[DOWN])
+    save_or_keep(fake.store(), keep, NEW, lambda _line: seen.append(keep.get("key").password))
+
+    assert seen == [Secret("the value")]
+
+
+def test_a_value_that_cannot_be_saved_is_kept_and_delivered_later(fake: FakePlace, keep: AgeStore) -> None:
+    """With what is to be said of it."""
     fake.serve(login("key", "one"), faults=[DOWN] * 3)
-    keep = rescue_vault(home.state)
     with pytest.raises(NotSaved) as caught:
-        save_or_keep(fake.store(), keep, "key", Secret("the value"), fake.said.append)
+        save_or_keep(fake.store(), keep, NEW, fake.said.append)
 
     assert caught.value.what == f"the bitwarden vault could not take 'key'; the value is safe, encrypted in {keep.path}"
     assert caught.value.why.startswith("vault.example cannot be reached: ")
@@ -37,8 +74,50 @@ def test_a_value_that_cannot_be_saved_is_kept_and_delivered_later(fake: FakePlac
     assert "the value" not in keep.path.read_bytes().decode(errors="replace")
     assert [ref.name for ref in rescued(keep)] == ["key"]
     deliver(fake.store(), keep, "key")
-    assert fake.stored()[0]["login"]["password"] == "the value"
+    [item] = fake.stored()
+    assert (item["login"]["password"], [each["value"] for each in item["fields"]]) == (
+        "the value",
+        [NOTE.value.reveal()],
+    )
     assert rescued(keep) == []
+
+
+def test_another_value_that_waits_is_not_forgotten(fake: FakePlace, keep: AgeStore) -> None:
+    keep.put(Item("other", Secret("waits")), expect=None)
+    fake.serve(login("key", "one"))
+    save_or_keep(fake.store(), keep, NEW, fake.said.append)
+    forget(keep, Item("other", Secret("an older value")))
+
+    assert [ref.name for ref in rescued(keep)] == ["other"]
+    forget(keep, Item("other", Secret("waits")))
+    assert rescued(keep) == []
+
+
+def test_what_can_be_kept_nowhere_is_said_to_be_nowhere(fake: FakePlace, keep: AgeStore) -> None:
+    """But the vault is asked all the same."""
+    keep.folder.write_text("not a folder")
+    fake.serve(login("key", "one"))
+    save_or_keep(fake.store(), keep, NEW, fake.said.append)
+    assert fake.stored()[0]["login"]["password"] == "the value"
+
+    fake.serve(login("key", "one"), faults=[DOWN] * 3)
+    with pytest.raises(NotSaved) as caught:
+        save_or_keep(fake.store(), keep, NEW, fake.said.append)
+    assert caught.value.what == "the bitwarden vault could not take 'key', and it could not be kept here either"
+    assert caught.value.next_step == "mend either, then `inv vault.set 'key'` with the same value"
+
+
+def test_a_vault_of_this_machine_is_tried_thrice(home: Home) -> None:
+    """A disk that is full cannot keep a rescue: whoever typed the key still has it, and is told so."""
+    said: list[str] = []
+    with pytest.raises(NotSaved) as caught:
+        save_patiently(Full(home.state / "place"), NEW, said.append)
+
+    assert said == [f"not saved yet, trying again in {pause} s: cannot write vault.age" for pause in (1, 4)]
+    assert str(caught.value) == (
+        "the age vault could not take 'key', and it is kept nowhere else: cannot write vault.age: "
+        "No space left on device\n  next: mend that (a full disk?), then `inv vault.set 'key'` with the same value"
+    )
 
 
 def test_a_value_that_our_copy_has_already_is_compared_with_the_servers(fake: FakePlace) -> None:
@@ -52,15 +131,12 @@ def test_a_value_that_our_copy_has_already_is_compared_with_the_servers(fake: Fa
     assert [old["password"] for old in fake.stored()[0]["passwordHistory"]] == ["theirs"]
 
 
-def test_after_a_refusal_there_is_no_second_try(fake: FakePlace, home: Home) -> None:
+def test_after_a_refusal_there_is_no_second_try(fake: FakePlace, keep: AgeStore) -> None:
     """A 401 or 403 wipes bw's copy each time, and may lock the account."""
     refusal: dict[str, object] = {"on": "PUT /object/item", "out": True, "message": '{"message":"","statusCode":403}'}
     fake.serve(login("key", "one"), faults=[refusal])
-    keep = rescue_vault(home.state)
     with pytest.raises(NotSaved):
-        save_or_keep(fake.store(), keep, "key", Secret("two"), fake.said.append)
+        save_or_keep(fake.store(), keep, NEW, fake.said.append)
 
     assert len([asked for asked in fake.asked() if asked.startswith("PUT")]) == 1
-    assert keep.get("key").password == Secret("two")
-    forget(keep)
-    assert rescued(keep) == []
+    assert keep.get("key").password == NEW.password

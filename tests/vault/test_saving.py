@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import pytest
 
 from tasks.errors import ConfigurationFailure
 from tasks.secret import Secret
+from tasks.vault.acceptance import acceptance
 from tasks.vault.age import AgeStore
 from tasks.vault.environment import EnvironmentStore
 from tasks.vault.saving import TRIES, Outcome, Saved, save_password
@@ -63,6 +65,20 @@ def test_a_replaced_password_is_in_the_history_and_the_rest_as_it_was(vault: Age
         f"the item 'key' of the age vault was replaced (revision {item.revision}); "
         "the old value is in its history (1 kept)"
     )
+
+
+def test_fields_go_with_the_password_in_one_write_and_the_others_stay(vault: AgeStore) -> None:
+    """What told of the replaced key's acceptance goes with it; a person's own field of that name stays."""
+    own = (Field("tag", Secret("x")), Field("accepted", Secret("by the boss")))
+    vault.put(Item("key", Secret("one"), fields=own), expect=None)
+    moments = [acceptance("Tailscale", "box", datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2)]
+    before = save_password(vault, "key", Secret("two"), moments[:1])
+    after = save_password(vault, "key", Secret("three"), moments[1:])
+    item = vault.get("key")
+
+    assert item.fields == (*own, moments[1])
+    assert [old.password for old in item.history] == [Secret("two"), Secret("one")]
+    assert before.ref.revision < after.ref.revision == item.revision
 
 
 def test_an_item_without_a_password_gets_one(vault: AgeStore) -> None:

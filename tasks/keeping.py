@@ -1,0 +1,129 @@
+"""Composes the way from the settings to a vault: the store, its session, the save that loses nothing, what waits.
+
+A thin layer that `vault`, `net`, `lab`, `demo` and `doctor` share.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from tasks import console, files
+from tasks.errors import Failure
+from tasks.secret import Secret
+from tasks.settings import Settings, followed, tailnet_folder
+
+if TYPE_CHECKING:
+    from tasks.vault.bitwarden import BitwardenStore
+    from tasks.vault.session import Session
+    from tasks.vault.store import Field, Item, Store
+
+ACCOUNTS = "bitwarden.accounts"  # a folder beside the tailnets', whose names have no dot
+
+
+def open_vault(settings: Settings) -> "Store":
+    """Return the vault that the settings name; nothing is read or made yet."""
+    from tasks.vault.store import Place, open_store
+
+    session = bitwarden_session(settings) if settings.vault == "bitwarden" else None
+    place = Place(settings.state_folder, settings.configured_identity(), os.environ, session)
+    return open_store(settings.vault, place)
+
+
+def bitwarden_session(settings: Settings) -> "Session":
+    """Return this process's one session of the account that the settings name; nothing is started yet."""
+    from tasks.programs.pins import pinned
+    from tasks.programs.provision import ensure
+    from tasks.vault.bw import Account, account_name
+    from tasks.vault.session import session_of
+    from tasks.vault.signin import Person
+
+    programs = ensure(pinned("bw"), source=settings.programs_source, cache=settings.cache_folder, say=console.step)
+    own = tailnet_folder(ACCOUNTS)
+    name = account_name(settings.bw_server, settings.bw_client_id or settings.bw_email)
+    account = Account(
+        executable=programs.executable("bw"),
+        folder=settings.bw_data_folder or own / name,
+        lock=files.private_folder(own) / f"{name}.lock",
+        runtime=settings.runtime_folder,
+        server=settings.bw_server,
+        email=settings.bw_email,
+        client_id=settings.bw_client_id,
+        client_secret=followed(settings.bw_client_secret, "client secret"),
+        password=followed(settings.bw_password, "master password"),
+        session=followed(settings.bw_session, "session"),
+    )
+    return session_of(account, Person(console.ask_hidden if console.may_ask() else None, console.step))
+
+
+def begin_vault(settings: Settings) -> None:
+    """Start what the vault needs to be read, beside other work; what cannot be started is told when it is read."""
+    if settings.vault == "bitwarden":
+        with suppress(Failure):
+            bitwarden_session(settings).begin()
+
+
+def read_item(settings: Settings, name: str) -> "Item | None":
+    """Return an item, or None where there is none of that name."""
+    from tasks.vault.store import NoSuchItem
+
+    try:
+        return open_vault(settings).get(name)
+    except NoSuchItem:
+        return None
+
+
+def set_password(settings: Settings, name: str, password: Secret) -> str:
+    """Put a password that its owner still has into the vault, and return where it is now, in words."""
+    from tasks.vault import rescue, saving
+
+    if settings.vault == "bitwarden":
+        return str(rescue.save_exclusively(_bitwarden_store(settings), name, password))
+    return str(saving.save_password(open_vault(settings), name, password))
+
+
+def save_password(settings: Settings, name: str, password: Secret, fields: "Sequence[Field]" = ()) -> str:
+    """Put a password that may exist nowhere else into the vault, and return where it is now, in words.
+
+    `fields` go with it in the same write. It is tried three times; NotSaved says where the password is then.
+    """
+    from tasks.vault import rescue
+    from tasks.vault.store import Item
+
+    item = Item(name, password, fields=tuple(fields))
+    if settings.vault != "bitwarden":
+        return str(rescue.save_patiently(open_vault(settings), item, console.step))
+    keep = rescue.rescue_vault(settings.state_folder)
+    return str(rescue.save_or_keep(_bitwarden_store(settings), keep, item, console.step))
+
+
+def save_accepted_key(settings: Settings, name: str, key: Secret, node: str = "") -> str:
+    """Save an auth key that the control server accepted from `node`, by default this machine; a field says so."""
+    from datetime import UTC, datetime
+
+    from tasks.vault.acceptance import acceptance
+
+    node = node or settings.hostname or os.uname().nodename
+    note = acceptance(settings.login_server or "Tailscale", node, datetime.now(UTC))
+    return save_password(settings, name, key, (note,))
+
+
+def offer_rescued(settings: Settings) -> None:
+    """Offer to save what did not reach Bitwarden earlier; one look at a file when there is nothing."""
+    if settings.vault != "bitwarden":
+        return
+    from tasks.vault import rescue
+
+    keep = rescue.rescue_vault(settings.state_folder)
+    for ref in rescue.rescued(keep):
+        what = f"a value for {ref.name!r} waits to be saved to Bitwarden (kept since {ref.revision})"
+        if not console.may_ask():
+            console.step(f"{what}, which may have an older one; `inv net.up` at a terminal offers it")
+        elif console.ask_yes(f"{what}, which may have an older one: save it now?"):
+            console.step(str(rescue.deliver(_bitwarden_store(settings), keep, ref.name)))
+
+
+def _bitwarden_store(settings: Settings) -> "BitwardenStore":
+    from tasks.vault.bitwarden import BitwardenStore
+
+    return BitwardenStore(bitwarden_session(settings))
