@@ -15,14 +15,15 @@ from tasks.remote.proxy import GeneralFailure, Proxy
 from tasks.tailnet import NOT_ROUTED, Peer, TailnetStatus
 
 PATIENCE = 20.0  # seconds: a first contact through a relay was seen to need as many (tailscale#9802)
-# A shorter failure has a reason that the daemon can name; at five seconds nothing had answered.
-SLOW_FAILURE = 4.0
+# A machine that is online and says nothing for so long is looked at; the proxy itself would go on for five. A failure
+# that comes earlier has a reason that the daemon can name.
+QUIET_SECONDS = 3.0
 # About one dial in 500 fails at once for no reason when many hosts are behind one node (tailscaled's proxymap).
 SPURIOUS_FAILURES = 3
 GREETING_SECONDS = 5.0  # an SSH server greets at once, a cold path delays it
 PAUSE = 0.25  # seconds between two looks at a host that may come up
 OFFLINE_SECONDS = 2.0
-WARM_SECONDS = 0.8  # a dial over a path that has just answered a ping; tailscaled needs milliseconds
+WARM_SECONDS = 2.0  # a dial over a path that has just answered a ping: milliseconds, but on a very busy machine
 CLOSED = ("refused", "reset")
 UNKNOWN_NAME = ("no such host", "resolve failure")
 
@@ -66,12 +67,11 @@ class Dialler:
 
     def _dial(self, destination: Destination) -> socket.socket:
         """Dial; a machine that counts as offline gets a moment only, in case the control server is mistaken."""
-        if destination.peer.online:
-            return self.proxy.connect(destination.address, destination.port)
+        seconds = QUIET_SECONDS if destination.peer.online else OFFLINE_SECONDS
         try:
-            return self.proxy.connect(destination.address, destination.port, deadline=OFFLINE_SECONDS)
+            return self.proxy.connect(destination.address, destination.port, deadline=seconds)
         except TimedOut:
-            raise absence(destination, destination.peer) from None
+            raise GeneralFailure(QUIET_SECONDS) from None
 
     def _over_a_warm_path(self, destination: Destination) -> socket.socket | None:
         """Return a socket when the path came up meanwhile; fail when it is up and the port says nothing all the same.
@@ -105,7 +105,7 @@ class Dialler:
         peer = self.status().peer(next(iter(destination.peer.addresses), destination.peer.name))
         if peer is None or not peer.online or peer.expired:
             raise absence(destination, peer)
-        if failed.seconds >= SLOW_FAILURE:
+        if failed.seconds >= QUIET_SECONDS:
             return True
         try:
             words = self.dial_error(destination.address, destination.port)

@@ -25,7 +25,7 @@ LONGEST_NAME = 127
 class GeneralFailure(Exception):  # noqa: N818 - the name that RFC 1928 gives to reply 1
     """The proxy could not connect and does not say why: tailscaled answers 1 to every failure.
 
-    `seconds` is how long it tried; close to five means that nothing answered.
+    `seconds` is how long it tried; at tailscaled's five nothing has answered.
     """
 
     def __init__(self, seconds: float) -> None:
