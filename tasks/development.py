@@ -79,7 +79,7 @@ def lint(context: Context) -> None:
     options_help={
         "runs": "counted runs of each side",
         "json": "one JSON document instead of the table",
-        "hosts": "instead: one command on so many hosts, beside ssh, asyncssh, Ansible…; 30,200 makes two tables",
+        "hosts": "instead: one command on so many hosts, beside ssh, asyncssh, Ansible…; 1,30,200 makes three tables",
         "forks": "with --hosts: how many at once",
         "write": "with --hosts: put the tables into README.md",
     }
@@ -115,6 +115,7 @@ def _bench_many(numbers: Sequence[int], runs: int, forks: int, *, json: bool, wr
         console.document([vars(outcome) for outcomes in measured for outcome in outcomes])
     else:
         console.say("\n\n".join(tables))
+        console.say("\n" + "\n".join(map(benchmark_fleet.as_sentence, measured)))
     if write:
         benchmark_fleet.write_into(ROOT / "README.md", tables)
     missed = [bound for outcomes in measured for bound in benchmark_fleet.missed(outcomes)]

@@ -19,6 +19,7 @@ from tasks.secret import Secret
 
 # What any program of ours may see of our environment; whatever else it needs is named where it is started.
 PLAIN_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+LOOK = 0.02  # seconds between two looks at a program that is measured; one costs some microseconds
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CHILD_LOCALE = {"LC_ALL": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1"}
 
@@ -45,12 +46,16 @@ class Completed:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a program took: wall and CPU time in seconds, its largest resident size in bytes."""
+    """What a program took: wall and CPU time in seconds, its largest resident size in bytes.
+
+    `threads` are the most of its own that were seen, its children's not among them.
+    """
 
     exit_status: int
     seconds: float
     cpu: float
     memory: int
+    threads: int
     complaint: str
 
 
@@ -138,7 +143,7 @@ def measure(
     """Run a program to its end and return what it took, its children included; its output goes there, or nowhere."""
     import tempfile
 
-    started = time.perf_counter()
+    started, threads = time.perf_counter(), 0
     with tempfile.TemporaryFile() as complaints:
         child = subprocess.Popen(
             argv,
@@ -148,14 +153,24 @@ def measure(
             cwd=folder,
             env=dict(environment),
         )
-        if not wait_exit(child.pid, deadline):
-            child.kill()
+        while not wait_exit(child.pid, LOOK):
+            threads = max(threads, _threads(child.pid))
+            if time.perf_counter() - started > deadline:
+                child.kill()
         _, status, usage = os.wait4(child.pid, 0)
         seconds = time.perf_counter() - started
         child.returncode = os.waitstatus_to_exitcode(status)
         complaints.seek(0)
         said = Completed(child.returncode, b"", complaints.read()).complaint
-    return Measured(child.returncode, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, said)
+    cpu, memory = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    return Measured(child.returncode, seconds, cpu, memory, threads, said)
+
+
+def _threads(pid: int) -> int:
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except OSError:
+        return 0  # it has just ended
 
 
 @contextmanager

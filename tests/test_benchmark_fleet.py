@@ -2,30 +2,20 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tasks.benchmark_fleet import (
-    BEGIN,
-    END,
-    OURS,
-    YARDSTICK,
-    Outcome,
-    Tool,
-    _measured,
-    _outcome,
-    as_markdown,
-    missed,
-    write_into,
-)
+from tasks.benchmark_fleet import BEGIN, END, Outcome, _measured, _outcome, as_markdown, as_sentence, missed, write_into
+from tasks.benchmark_peers import FABRIC, OURS, UNCHECKED, YARDSTICK, Tool
 from tasks.errors import Unavailable
 from tests.conftest import Inv
 
 
 def outcome(name: str, seconds: float = 1.0, cpu: float = 1.0, memory: int = 50_000_000, lost: int = 0) -> Outcome:
-    """Return what a tool took."""
-    return Outcome(name, 30, 3, seconds, cpu, memory, lost)
+    """Return what a tool took on thirty hosts."""
+    return Outcome(name, 30, seconds, cpu, memory, (0, lost, 0), 60, 68)
 
 
 @pytest.mark.parametrize(
@@ -35,11 +25,28 @@ def outcome(name: str, seconds: float = 1.0, cpu: float = 1.0, memory: int = 50_
         (outcome(OURS, seconds=1.2), ["time 1.20 x asyncssh"]),
         (outcome(OURS, cpu=2.5), ["CPU 2.50 x asyncssh"]),
         (outcome(OURS, memory=130_000_000, lost=1), ["1 hosts lost", "memory 130 MB"]),
+        (replace(outcome(OURS), threads=69), ["69 threads"]),
     ],
 )
 def test_what_is_not_kept_is_named(ours: Outcome, said: list[str]) -> None:
     """With its figure."""
     assert missed([ours, outcome(YARDSTICK)]) == said
+
+
+def test_ours_must_be_ahead_of_all_but_the_yardstick_and_who_checks_no_host_keys() -> None:
+    """The yardstick has a tenth of its time to give."""
+    others = [outcome(YARDSTICK, 0.95), outcome(UNCHECKED, 0.5), outcome("clush", 0.8), outcome("pssh", 2.0)]
+
+    assert missed([outcome(OURS), *others]) == ["time 1.25 x clush"]
+
+
+def test_for_one_host_ours_is_held_against_plain_fabric() -> None:
+    """A compiled ssh for one host starts faster than any Python."""
+    ours, *others = (replace(outcome(name), hosts=1) for name in (OURS, YARDSTICK, FABRIC, "ssh"))
+    quick = [replace(each, seconds=0.9, cpu=0.1) for each in others]
+
+    assert missed([ours, *others]) == []
+    assert missed([ours, *quick]) == ["time 1.11 x Fabric, pooled"]
 
 
 def test_a_run_without_ours_keeps_nothing() -> None:
@@ -52,7 +59,7 @@ def test_a_tools_hosts_are_counted_by_what_they_say() -> None:
     tool = Tool("two", (sys.executable, "-c", "print('a: reached-2\\nb: reached-2\\nfailed: c')"), {})
     runs = [_measured(tool), _measured(tool)]
 
-    assert _outcome(tool, 3, runs).lost == 2
+    assert _outcome("two", 3, 32, runs).lost == (1, 1)
 
 
 def test_the_table_has_the_fastest_first_and_ours_in_bold(tmp_path: Path) -> None:
@@ -69,6 +76,13 @@ def test_the_table_has_the_fastest_first_and_ours_in_bold(tmp_path: Path) -> Non
         "| **ours** | 0.50 s | 1.00 s | 50 MB | 1 of 90 |\n"
         "| slow | 2.00 s | 1.00 s | 50 MB | 0 of 90 |\n"
         f"\n{END}\nafter\n"
+    )
+
+
+def test_what_the_table_has_no_room_for_is_said_of_ours() -> None:
+    """Each run by itself."""
+    assert as_sentence([outcome(OURS, lost=2), outcome("slow")]) == (
+        "30 hosts, ours: at most 60 threads (68 are allowed); hosts lost in each run: 0, 2, 0"
     )
 
 
@@ -91,4 +105,5 @@ def test_bench_compares_with_real_tools(inv: Inv, real_programs: dict[str, str])
     assert ended.exit_status in {0, 70}, ended.stderr
     outcomes = {each["name"]: each for each in json.loads(ended.stdout)}
     assert {OURS, YARDSTICK} <= set(outcomes)
-    assert outcomes[OURS]["lost"] == 0
+    assert outcomes[OURS]["lost"] == [0]
+    assert 8 < outcomes[OURS]["threads"] <= 72

@@ -195,6 +195,13 @@ def test_what_a_program_takes_is_measured() -> None:
     assert 50_000_000 < took.memory < 500_000_000
 
 
+def test_the_threads_of_a_measured_program_are_counted() -> None:
+    """Its own, the first among them."""
+    code = "import threading, time\nfor _ in range(3): threading.Thread(target=time.sleep, args=(0.5,)).start()"
+
+    assert process.measure([sys.executable, "-c", code], environment={}, deadline=20).threads == 4
+
+
 def test_a_measured_program_has_a_deadline() -> None:
     """After which it is killed."""
     took = process.measure(sh("exec sleep 60"), environment={}, deadline=0.2)
