@@ -5,11 +5,15 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from tasks import console, files
 from tasks.command import Context, command, load_settings
 from tasks.errors import Failure, Unavailable
 from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from tasks.vault.store import Trouble
 
 
 class Verdict(Enum):
@@ -118,13 +122,21 @@ def _daemon(settings: Settings) -> Iterator[Finding]:
 
 
 def _vault(settings: Settings) -> Iterator[Finding]:
-    from tasks.keeping import open_vault
+    from tasks.keeping import known_troubles, open_vault
 
+    # These first: with them bw may fail before it says how the vault is.
+    yield from map(_troubled, known_troubles(settings))
     status = open_vault(settings).status()
+    yield from map(_troubled, status.troubles)
     if status.state in {"locked", "signed out"}:
         yield Finding("vault", Verdict.WARNING, f"{settings.vault}: {status}", "set BW_PASSWORD, or answer the prompt")
     else:
         yield Finding("vault", Verdict.OK, f"{settings.vault}: {status}")
+
+
+def _troubled(trouble: "Trouble") -> Finding:
+    verdict = Verdict.FAILURE if trouble.grave else Verdict.WARNING
+    return Finding("vault", verdict, trouble.what, trouble.next_step)
 
 
 def _inventory(settings: Settings) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ A thin layer that `vault`, `net`, `lab`, `demo` and `doctor` share.
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import console, files
@@ -16,7 +17,7 @@ from tasks.settings import Settings, followed, tailnet_folder
 if TYPE_CHECKING:
     from tasks.vault.bitwarden import BitwardenStore
     from tasks.vault.session import Session
-    from tasks.vault.store import Field, Item, Store
+    from tasks.vault.store import Field, Item, Store, Trouble
 
 ACCOUNTS = "bitwarden.accounts"  # a folder beside the tailnets', whose names have no dot
 
@@ -54,6 +55,23 @@ def bitwarden_session(settings: Settings) -> "Session":
         session=followed(settings.bw_session, "session"),
     )
     return session_of(account, Person(console.ask_hidden if console.may_ask() else None, console.step))
+
+
+def known_troubles(settings: Settings) -> "list[Trouble]":
+    """Return what is known to be wrong with the programs of the vault: bw is not run, node only asked its version."""
+    if settings.vault != "bitwarden":
+        return []
+    from shutil import which
+
+    from tasks.programs.node import node_version, node_wanted_by, version_beside
+    from tasks.vault.breakages import of_node, of_version
+
+    used = bitwarden_session(settings).account.executable
+    on_path = which("bw")
+    # The one on PATH is what its owner types, even where ours is another.
+    versions = {version_beside(Path(each)): None for each in (str(used), on_path) if each}
+    troubles = [trouble for version in versions for trouble in of_version(version)]
+    return [*troubles, *of_node(version_beside(used), node_wanted_by(used), node_version())]
 
 
 def begin_vault(settings: Settings) -> None:

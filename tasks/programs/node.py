@@ -43,17 +43,38 @@ def version_beside(executable: Path) -> str:
 
     Asking `bw` itself takes 0.7 s, and makes its data folder.
     """
+    return str(_package_beside(executable).get("version", ""))
+
+
+def node_wanted_by(executable: Path) -> str:
+    """Return the Node that an executable's package.json asks for, such as `>=22`; empty where it says nothing."""
+    engines = _package_beside(executable).get("engines")
+    return str(engines.get("node", "")) if isinstance(engines, dict) else ""
+
+
+def node_version() -> str:
+    """Return the version of the node on PATH, such as 20.20.2; empty where there is none that tells it."""
+    node = shutil.which("node")
+    match = re.search(r"\bv(\d+\.\d+\.\d+)", _asked(node).text) if node else None
+    return match[1] if match else ""
+
+
+def _package_beside(executable: Path) -> dict[str, object]:
     for folder in executable.resolve().parents[:3]:
         try:
             content = json.loads((folder / "package.json").read_text())
         except (OSError, ValueError):
             continue
-        return str(content.get("version", "")) if isinstance(content, dict) else ""
-    return ""
+        return content if isinstance(content, dict) else {}
+    return {}
+
+
+def _asked(node: str) -> process.Completed:
+    return process.run(node, "--version", deadline=ASK_DEADLINE)
 
 
 def _check_version(node: str, pin: Pin) -> None:
-    answer = process.run(node, "--version", deadline=ASK_DEADLINE)
+    answer = _asked(node)
     match = re.search(r"\bv(\d+)\.", answer.text)
     if match is None or int(match[1]) < OLDEST_NODE:
         said = answer.text.strip() or answer.complaint

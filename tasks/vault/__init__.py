@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from tasks import console, options, process
 from tasks.command import Context, command, is_dry, load_settings
 from tasks.errors import ConfigurationFailure, Refused, UsageFailure
-from tasks.keeping import bitwarden_session, open_vault, save_accepted_key, save_password, set_password
+from tasks.keeping import (
+    bitwarden_session,
+    known_troubles,
+    open_vault,
+    save_accepted_key,
+    save_password,
+    set_password,
+)
 from tasks.secret import REDACTOR, Secret
 from tasks.settings import Settings, vault_references
 
@@ -23,11 +30,18 @@ HOW_TO_GIVE = "type it at a terminal, or give it on stdin: `inv vault.set NAME <
 @command(options_help={"json": "the same as one JSON document"})
 def status(_context: Context, json: bool = False) -> None:
     """Say which vault is used, and how it is."""
-    store = open_vault(load_settings())
+    settings = load_settings()
+    known = known_troubles(settings)
+    for trouble in known:
+        console.step(f"warning: {trouble.what}\n  next: {trouble.next_step}")
+    store = open_vault(settings)
     state = store.status()
+    for trouble in state.troubles:
+        console.step(f"warning: {trouble.what}\n  next: {trouble.next_step}")
     if json:
         document = {"vault": store.name, "state": state.state, "where": state.where, "items": state.items}
-        console.document({**document, "writable": store.writable})
+        warnings = [trouble.what for trouble in (*known, *state.troubles)]
+        console.document({**document, "writable": store.writable, "warnings": warnings})
     else:
         console.say(f"{store.name} vault: {state}")
 

@@ -15,10 +15,14 @@ from tasks.errors import Failure, NotSaved, TimedOut, Unavailable
 from tasks.secret import Secret
 from tasks.vault.layout import Document, document_of, item_of, ref_of
 from tasks.vault.session import LOCKED, OPEN, Session, Standing
-from tasks.vault.store import Conflict, Item, Ref, State, Status, pick
+from tasks.vault.store import Conflict, Item, Ref, State, Status, Trouble, pick
 
 YOUNG = 2.1  # seconds; the servers compare whole seconds (Vaultwarden: ciphers.rs; Bitwarden: CipherService.cs)
 LARGEST_SKEW = 10.0  # seconds between our clock, by which bw dates its last sync, and the server's
+STALE_SESSION = Trouble(
+    "BW_SESSION is set, but does not open the vault: a later unlock replaced it, or it is of another data folder",
+    'eval "$(inv vault.unlock)", or `unset BW_SESSION`',
+)
 STATES = {OPEN: State.OPEN, LOCKED: State.LOCKED}
 Documents = list[Document]
 
@@ -38,13 +42,14 @@ class BitwardenStore:
         A master password that is at hand is tried, so that what is wrong with it or with the server's keys is told.
         """
         standing = self._session.standing()
+        troubles = (STALE_SESSION,) if standing.state == LOCKED and self._session.account.session else ()
         if standing.state == LOCKED and self._session.account.password:
             self._session.open()
             standing = self._session.standing()
         where = f"{self._session.account.host}, {_synced(standing)}"
         state = STATES.get(standing.state, State.SIGNED_OUT)
         items = len(self._session.documents()) if state is State.OPEN else 0
-        return Status(state, where, items)
+        return Status(state, where, items, troubles)
 
     def list(self) -> Sequence[Ref]:
         """Return every item's reference, by name."""

@@ -189,7 +189,10 @@ class Session:
         password = password_of(self.account, self._person)
         answer = self.call("POST", "/unlock", {"password": password.reveal()})
         self._session = parse_session(str(answer.get("raw") or ""))
-        if self.standing().state != OPEN:
+        state = self.standing().state
+        if state == LOCKED:
+            raise _still_locked(self.account)
+        if state != OPEN:
             raise _signed_out(self.account, None)
 
     def _refresh(self) -> None:
@@ -240,6 +243,15 @@ def _age(moment: str) -> float:
         return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
     except (ValueError, TypeError):
         return float("inf")
+
+
+def _still_locked(account: Account) -> Refused:
+    return Refused(
+        "bw unlocked the vault and gave a session, but says that it is still locked",
+        why=f"a fault of some bw (2025.12 to 2026.4.1 are known for it); this one is {account.executable}",
+        next_step="`inv programs.install --name=bw` brings the pinned one; `inv vault.status` tells what is known",
+        cause="still-locked",
+    )
 
 
 def _signed_out(account: Account, failure: Failure | None) -> Refused:

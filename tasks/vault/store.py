@@ -73,12 +73,22 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """What is known to go wrong, or did already without a failure, and what to do; `grave` if it does harm."""
+
+    what: str
+    next_step: str
+    grave: bool = False
+
+
+@dataclass(frozen=True)
 class Status:
     """How a vault is and where it lies; its text is what a person reads."""
 
     state: State
     where: str
     items: int
+    troubles: tuple[Trouble, ...] = ()
 
     def __str__(self) -> str:
         if self.state is State.MISSING:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import Unavailable
-from tasks.programs.node import install, version_beside
+from tasks.programs.node import install, node_version, node_wanted_by, version_beside
 from tasks.programs.pins import pinned
 from tests.programs.conftest import put_program
 
@@ -79,3 +79,12 @@ def test_a_program_that_npm_did_not_bring_tells_no_version(tmp_path: Path) -> No
     (tmp_path / "bw").write_text("")
 
     assert version_beside(tmp_path / "bw") == ""
+
+
+def test_what_a_program_of_npms_wants_of_node_is_read_and_node_is_asked(bin_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "package.json").write_text('{"version": "2026.9.0", "engines": {"node": ">=22"}}')
+    put_program(bin_folder, "node", NODE)
+
+    assert (node_wanted_by(tmp_path / "bw"), node_version()) == (">=22", "20.20.2")
+    (tmp_path / "package.json").write_text('{"version": "2026.9.0"}')
+    assert node_wanted_by(tmp_path / "bw") == ""

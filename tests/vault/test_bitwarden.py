@@ -25,6 +25,64 @@ def test_status_says_how_it_stands(fake: FakePlace) -> None:
     assert str(opened).startswith("open, 1 item in vault.example, synced 20")
 
 
+@pytest.mark.parametrize("password", [None, Secret("the master password")], ids=["nobody", "a password"])
+def test_a_session_that_opens_nothing_is_told(fake: FakePlace, password: Secret | None) -> None:
+    """Whether the password at hand then opens the vault or not."""
+    fake.store().list()
+    status = fake.store(password=password, session=Secret("B" * 86 + "==")).status()
+
+    assert status.state is (State.OPEN if password else State.LOCKED)
+    assert [trouble.what for trouble in status.troubles] == [
+        "BW_SESSION is set, but does not open the vault: a later unlock replaced it, or it is of another data folder"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "cause", "what"),
+    [
+        (
+            {"message": "Cannot read properties of null (reading 'toWrappedAccountCryptographicState')"},
+            *(78, "server-too-old", "vault.example is too old for this bw: its login answer lacks the account's keys"),
+        ),
+        (
+            {"message": "Master password unlock data is required is null or undefined."},
+            *(78, "no-unlock-data", "vault.example did not give what unlocks the vault"),
+        ),
+        (
+            {"message": "User Decryption Options are required for client initialization."},
+            *(78, "no-unlock-data", "vault.example did not give what unlocks the vault"),
+        ),
+        (
+            {"message": "KeyIdBackfillError: 404"},
+            *(78, "bw-too-new", "this bw is too new for vault.example, which does not know a step of its login"),
+        ),
+        (
+            {"message": "Please update your app to continue using Bitwarden"},
+            *(78, "bw-too-old", "vault.example refuses this bw as too old"),
+        ),
+        (
+            {"numb": True},
+            *(77, "still-locked", "bw unlocked the vault and gave a session, but says that it is still locked"),
+        ),
+        (
+            {"out": True, "message": "Unauthorized"},
+            *(77, "signed-out", "vault.example does not let this account in any more; bw has dropped its local copy"),
+        ),
+    ],
+    ids=["no account keys", "no unlock data", "older words", "backfill", "old client", "locked all the same", "out"],
+)
+def test_the_status_tries_the_password_at_hand_and_recognises_what_is_broken(
+    fake: FakePlace, fault: dict[str, object], status: int, cause: str, what: str
+) -> None:
+    fake.store().list()
+    fake.serve(faults=[{"on": "POST /unlock", **fault}])
+    with pytest.raises(Failure) as caught:
+        fake.store().status()
+
+    assert (caught.value.exit_status, caught.value.cause, caught.value.what) == (status, cause, what)
+    assert caught.value.next_step != ""
+
+
 def test_a_write_sends_the_revision_that_was_read_and_all_it_does_not_change(fake: FakePlace) -> None:
     fake.serve(login("key", "one", notes="as it was", favorite=True, reprompt=1))
     save_password(fake.store(), "key", Secret("two"))

@@ -282,6 +282,7 @@ def test_the_status_counts(inv: Inv, vault: AgeStore) -> None:
         "where": str(vault.path),
         "items": 1,
         "writable": True,
+        "warnings": [],
     }
 
 
