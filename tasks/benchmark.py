@@ -1,55 +1,22 @@
 """Owns the benchmark: the suite beside what people would type by hand, interleaved in one run; ratios count."""
 
-import os
-import shutil
+import filecmp
 import statistics
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from tasks import console, process, running, settings
+from tasks import benchmark_bulk, benchmark_place, console, process, settings
+from tasks.benchmark_peers import invoke
+from tasks.benchmark_place import HOST, TAILNET, Comparison, Place, Side
 from tasks.errors import Failure, Unavailable
 from tasks.secret import Secret
 
-TAILNET = "bench"
-HOST = "web1"
 DEADLINE = 300.0  # seconds for one run of anything measured here
 OUTPUT = f"head -c {100_000_000} /dev/zero"
-ONE_TASK = "from invoke.tasks import task\n\n\n@task\ndef hello(context):\n    '''Say hello.'''\n"
-# The bare steps of a cold start: spawn, poll, `tailscale up`.
-SHELL_STEPS = """\
-mkdir -m 700 {state}
-{tailscaled} --tun=userspace-networking --statedir={state} --socket={state}/sock --port=0 --no-logs-no-support \
-    --socks5-server=127.0.0.1:{port} >{state}/log 2>&1 </dev/null &
-until {tailscale} --socket={state}/sock status --json >/dev/null 2>&1; do sleep 0.02; done
-exec {tailscale} --socket={state}/sock up --login-server={server} --hostname=by-hand --auth-key=file:{key}
-"""
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of two things compared: what runs, and what must be done before each run and is not timed."""
-
-    argv: tuple[str, ...]
-    environment: Mapping[str, str]
-    before: Callable[[], None] = lambda: None
-    folder: Path | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Ours beside theirs, and the bound that ours must keep: `ratio` times theirs, and `extra` seconds."""
-
-    name: str
-    ours: Side
-    theirs: Side
-    ratio: float
-    extra: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,94 +33,16 @@ class Outcome:
 
 def run(runs: int) -> list[Outcome]:
     """Make every comparison on a lab of its own, with `runs` counted runs of each side."""
-    with _place() as place:
-        outcomes = [_compare(each, runs) for each in _comparisons(place)]
+    with benchmark_place.made() as place:
+        benchmark_bulk.write_data(place)
+        compared = [*_comparisons(place), *benchmark_bulk.comparisons(place)]
+        outcomes = [_compare(each, runs) for each in compared]
         return [*outcomes, _refusal(place, runs)]
 
 
 def as_table(outcomes: Sequence[Outcome]) -> str:
     """Return the outcomes for people."""
     return console.table([("what", "ours", "by hand", "ratio", "bound", "memory", "kept"), *map(_row, outcomes)])
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where both sides run: a lab's tailnet, the environment of every run, and a folder for what is done by hand."""
-
-    folder: Path
-    environment: Mapping[str, str]
-    tailnet: settings.Settings
-    tailscale: Path
-    tailscaled: Path
-
-    def inv(self, *words: str, before: Callable[[], None] = lambda: None) -> Side:
-        """Return a run of our own command."""
-        return Side((*_invoke(), *words), self.environment, before, settings.ROOT)
-
-    def ssh(self, command_line: str) -> Side:
-        """Return what a person would type to run it on the host: OpenSSH with netcat through the proxy."""
-        state = self.tailnet.state_folder
-        argv = (
-            *("ssh", "-F", "none", "-i", str(state / "lab" / "client_key"), "-o", "StrictHostKeyChecking=yes"),
-            *("-o", f"UserKnownHostsFile={state / 'known_hosts'}", "-o", f"HostKeyAlias={HOST}.lab.test"),
-            *("-o", f"ProxyCommand=nc -X 5 -x 127.0.0.1:{self.tailnet.proxy_port} %h %p", HOST, command_line),
-        )
-        return Side(argv, self.environment)
-
-    def one_task(self) -> Side:
-        """Return Invoke's own floor: the list of a file with one task."""
-        folder = self.folder / "one-task"
-        folder.mkdir()
-        (folder / "tasks.py").write_text(ONE_TASK)
-        return Side((*_invoke(), "--list"), self.environment, folder=folder)
-
-    def shell_steps(self, key: Path) -> Side:
-        """Return a cold start by hand, with the key in a file."""
-        script = self.folder / "up.sh"
-        text = SHELL_STEPS.format(
-            state=self._by_hand,
-            tailscaled=self.tailscaled,
-            tailscale=self.tailscale,
-            port=self.tailnet.proxy_port + 1,
-            server=self.tailnet.login_server,
-            key=key,
-        )
-        script.write_text(text)
-        knobs = dict(self.tailnet.daemon_knobs)
-        return Side(("sh", str(script)), {**self.environment, **knobs}, self.end_by_hand)
-
-    def end_by_hand(self) -> None:
-        """End what the shell steps started, so that the next run is cold again."""
-        for identity in running.own_processes():
-            if f"--socket={self._by_hand}/sock" in identity.argv:
-                running.stop(identity, grace=5.0)
-        shutil.rmtree(self._by_hand, ignore_errors=True)
-
-    @property
-    def _by_hand(self) -> Path:
-        return self.folder / "by-hand"
-
-
-@contextmanager
-def _place() -> Iterator[Place]:
-    from tasks.lab import bring_up, installed, lab_of
-
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TS_", "VAULT"))}
-    environment = {**kept, "TAILNET": TAILNET, "CI": "true"}
-    lab = installed(lab_of(TAILNET))
-    bring_up(lab, (HOST,))
-    try:
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            tailnet = settings.load(environment, root=lab.state_folder)
-            programs = lab.programs
-            assert programs is not None
-            place = Place(Path(folder), environment, tailnet, programs.tailscale, programs.tailscaled)
-            try:
-                yield place
-            finally:
-                place.end_by_hand()
-    finally:
-        lab.stop()
 
 
 def _comparisons(place: Place) -> list[Comparison]:
@@ -189,7 +78,7 @@ def _logged_out(place: Place) -> Callable[[], None]:
     """Return the step before a cold start: the daemon ended, the node's key gone, the vault as it is."""
 
     def leave() -> None:
-        is_up = process.run(*_invoke(), "net.status", deadline=DEADLINE, environment=place.environment).exit_status == 0
+        is_up = process.run(*invoke(), "net.status", deadline=DEADLINE, environment=place.environment).exit_status == 0
         if is_up:
             _run(place.inv("net.down", "--logout"))
 
@@ -221,19 +110,45 @@ def _compare(comparison: Comparison, runs: int) -> Outcome:
     """Run both sides in turn, so that the machine's moods meet both alike; the first round only warms up."""
     console.step(f"measuring: {comparison.name}")
     ours, theirs = [], []
-    for _ in range(runs + 1):
+    for _ in range(1 if comparison.once else runs + 1):
         ours.append(_run(comparison.ours))
         theirs.append(_run(comparison.theirs))
-    our_time = statistics.median(each.seconds for each in ours[1:])
-    their_time = statistics.median(each.seconds for each in theirs[1:])
-    bound = f"≤ {comparison.ratio:g} x" + (f" + {comparison.extra:g} s" if comparison.extra else "")
-    kept = our_time <= comparison.ratio * their_time + comparison.extra
-    return Outcome(comparison.name, our_time, their_time, bound, kept, max(each.memory for each in ours))
+        _check_same(comparison)
+    counted = slice(None if comparison.once else 1, None)
+    our_time = statistics.median(each.seconds for each in ours[counted])
+    their_time = statistics.median(each.seconds for each in theirs[counted])
+    memory = max(each.memory for each in ours)
+    kept = _keeps(comparison, our_time, their_time, memory)
+    return Outcome(comparison.name, our_time, their_time, _bound(comparison), kept, memory)
+
+
+def _keeps(comparison: Comparison, our_time: float, their_time: float, memory: int) -> bool:
+    is_lean = comparison.most_memory is None or memory < comparison.most_memory
+    most_time = None if comparison.ratio is None else comparison.ratio * their_time + comparison.extra
+    return is_lean and (most_time is None or our_time <= most_time)
+
+
+def _bound(comparison: Comparison) -> str:
+    time_bound = f"≤ {comparison.ratio:g} x" if comparison.ratio is not None else ""
+    extra = f"+ {comparison.extra:g} s" if comparison.extra else ""
+    memory = f"< {comparison.most_memory / 1e6:.0f} MB" if comparison.most_memory else ""
+    return " ".join(filter(None, (time_bound, extra, memory)))
+
+
+def _check_same(comparison: Comparison) -> None:
+    """Fail when what came of the two sides is not the same: fast and wrong is no result."""
+    first, *others = comparison.same or (Path(),)
+    for other in others:
+        if not filecmp.cmp(first, other, shallow=False):
+            raise Unavailable(f"{comparison.name!r} is not right", why=f"{first.name} and {other.name} differ")
 
 
 def _run(side: Side) -> process.Measured:
     side.before()
-    measured = process.measure(side.argv, environment=side.environment, deadline=DEADLINE, folder=side.folder)
+    with side.output.open("wb") if side.output else nullcontext() as output:
+        measured = process.measure(
+            side.argv, environment=side.environment, deadline=DEADLINE, folder=side.folder, output=output
+        )
     if measured.exit_status != 0:
         raise Unavailable(f"{' '.join(side.argv[-2:])!r} failed in the benchmark", why=measured.complaint)
     return measured
@@ -249,7 +164,3 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
         f"{outcome.memory / 1e6:.0f} MB",
         "yes" if outcome.kept else "NO",
     )
-
-
-def _invoke() -> tuple[str, ...]:
-    return (sys.executable, str(Path(sys.executable).with_name("inv")))

@@ -3,10 +3,13 @@
 import json
 import os
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from tasks.benchmark import Comparison, Outcome, Side, _compare, as_table
+from tasks.benchmark import Outcome, _compare, as_table
+from tasks.benchmark_place import Comparison, Side
 from tasks.errors import Unavailable
 from tests.conftest import Inv
 
@@ -30,6 +33,30 @@ def test_a_side_that_fails_ends_the_benchmark() -> None:
         _compare(Comparison("failing", side("raise SystemExit('no such thing')"), side("pass"), 1.0), 1)
 
 
+def test_both_sides_must_give_the_same(tmp_path: Path) -> None:
+    """Fast and wrong is no result; outputs go into the files that are compared."""
+    ours, theirs = (replace(side("print('x')"), output=tmp_path / name) for name in ("ours", "theirs"))
+    wrong = replace(side("print('y')"), output=tmp_path / "theirs")
+    same = (tmp_path / "ours", tmp_path / "theirs")
+
+    assert _compare(Comparison("right", ours, theirs, 9.0, same=same), 1).kept
+    with pytest.raises(Unavailable, match=r"^'wrong' is not right: ours and theirs differ$"):
+        _compare(Comparison("wrong", ours, wrong, 9.0, same=same), 1)
+
+
+def test_memory_has_a_bound_of_its_own() -> None:
+    """One run is enough for it, however long it takes."""
+    quick = side("pass")
+    lean, fat = (
+        _compare(
+            Comparison("memory", side(f"b = bytearray({size})"), quick, None, most_memory=100_000_000, once=True), 1
+        )
+        for size in (1, 150_000_000)
+    )
+
+    assert (lean.kept, lean.bound, fat.kept) == (True, "< 100 MB", False)
+
+
 def test_table_says_ratio_bound_and_whether_it_is_kept() -> None:
     """One row an outcome."""
     table = as_table([Outcome("what", 0.3, 0.2, "≤ 2 x", True, 5_000_000)])
@@ -51,12 +78,12 @@ def test_table_says_ratio_bound_and_whether_it_is_kept() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 def test_bench_measures_every_point_on_real_programs(inv: Inv, real_programs: dict[str, str]) -> None:
     """Every comparison runs; whether the bounds hold on a busy machine is the benchmark's own exit status."""
-    ended = inv("bench", "--runs=1", "--json", environment=real_programs, deadline=200)
+    ended = inv("bench", "--runs=1", "--json", environment=real_programs, deadline=390)
 
     assert ended.exit_status in {0, 70}, ended.stderr
     outcomes = json.loads(ended.stdout)
-    assert len(outcomes) == 7
+    assert len(outcomes) == 11
     assert all(outcome["ours"] > 0 for outcome in outcomes)
