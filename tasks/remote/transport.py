@@ -9,6 +9,7 @@ import functools
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ class Transport(paramiko.Transport):
     def __init__(self, sock: socket.socket, *, kinds: Sequence[str] = (), tell: Tell | None = None) -> None:
         # Its errors, tracebacks included, would go to stderr; what they say is in the exceptions.
         logging.getLogger("paramiko").setLevel(logging.CRITICAL)
-        super().__init__(sock, default_max_packet_size=LARGEST_PACKET)
+        super().__init__(sock, default_max_packet_size=LARGEST_PACKET, packetizer_class=Packetizer)
         self.banner_timeout = BANNER_SECONDS
         self.channel_timeout = CHANNEL_SECONDS
         options = self.get_security_options()
@@ -172,6 +173,24 @@ class Transport(paramiko.Transport):
             peeked.get_boolean()
             self.signals[channel.chanid] = peeked.get_text()
         channel._handle_request(message)  # type: ignore[attr-defined]
+
+
+class Packetizer(paramiko.packet.Packetizer):
+    """paramiko's reader of packets, which looks at the clock where paramiko starts a thread for each handshake."""
+
+    _end: float | None = None
+
+    def start_handshake(self, timeout: float) -> None:
+        """Give the key exchange so many seconds."""
+        self._end = time.monotonic() + timeout
+
+    def handshake_timed_out(self) -> bool:
+        """Whether they have passed; paramiko asks whenever it waits."""
+        return self._end is not None and time.monotonic() > self._end
+
+    def complete_handshake(self) -> None:
+        """The key exchange is done."""
+        self._end = None
 
 
 class KeyPolicy(paramiko.MissingHostKeyPolicy):

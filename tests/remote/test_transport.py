@@ -34,6 +34,23 @@ def test_a_host_shows_its_key_without_a_login(serve: Serve, host_key: paramiko.P
     assert server.logins == 0
 
 
+def test_a_key_exchange_that_stops_ends_in_time_without_a_thread_for_the_clock() -> None:
+    """Of many hosts at once each would have one more."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, dial(listener.getsockname()[1]) as connection:
+        client, _ = listener.accept()
+        with client:
+            client.sendall(b"SSH-2.0-stops\r\n")
+            shaking = Transport(connection)
+            shaking.handshake_timeout = 0.5
+            before = threading.active_count()
+            shaking.start_client(event=threading.Event())
+            client.recv(4096)
+            during = threading.active_count()
+            shaking.join(10)
+
+    assert (during - before, shaking.is_active()) == (1, False)
+
+
 def test_a_host_is_asked_for_the_kind_of_key_that_it_is_known_by(serve: Serve) -> None:
     """`ssh-rsa` names the key; its signatures are called otherwise."""
     with dial(serve().port) as connection:
