@@ -16,6 +16,7 @@ from tasks.settings import Settings
 if TYPE_CHECKING:
     from tasks.net.localapi import LocalAPI
     from tasks.remote.feeding import Feed
+    from tasks.remote.following import Ended
     from tasks.remote.hostkeys import Store
     from tasks.remote.inventory import Host, Inventory
     from tasks.remote.lines import Frame
@@ -121,7 +122,24 @@ def follow(session: "Session", name: str, line: str, feed: "Feed | None" = None)
     from tasks.remote import output
 
     sys.stdout.flush()
-    ended = session.run(line, output.sink(1), output.sink(2), feed)
+    _end_as(name, session.run(line, output.sink(1), output.sink(2), feed))
+
+
+def log_in(settings: Settings, name: str) -> None:
+    """Log in on the host with this terminal, and fail with the shell's status: where there is no ssh to do it."""
+    from tasks.remote import link
+    from tasks.remote.halting import Halt
+
+    if not (os.isatty(0) and os.isatty(1)):
+        raise UsageFailure("a login needs a terminal", next_step="`inv remote.run` or `inv remote.script`")
+    connected = link.connect(ways_of(settings).to(name), lambda text: console.step(console.visible(text)), Halt())
+    try:
+        _end_as(name, connected.log_in(os.environ.get("TERM") or "dumb"))
+    finally:
+        connected.close()
+
+
+def _end_as(name: str, ended: "Ended") -> None:
     if ended.signal:
         console.step(f"{name}: the command was killed by SIG{ended.signal}")
     if ended.exit_status:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import console, files, process, reach
-from tasks.errors import NotSaved, Unavailable, UsageFailure
+from tasks.errors import NotSaved, UsageFailure
 from tasks.settings import ROOT, Settings
 
 if TYPE_CHECKING:
@@ -114,12 +114,13 @@ def ssh_environment(settings: Settings) -> dict[str, str]:
     return {"GIT_SSH_COMMAND": f"ssh {words}", "RSYNC_RSH": f"ssh {words}", "ANSIBLE_SSH_COMMON_ARGS": words}
 
 
-def become_ssh(settings: Settings, name: str) -> None:
-    """Become a real `ssh` that logs in on the host: its terminal, signals and exit status are its own."""
+def log_in(settings: Settings, name: str) -> None:
+    """Become a real `ssh` that logs in on the host; where there is none, do it here."""
     ssh = shutil.which("ssh")
     if ssh is None:
-        raise Unavailable("there is no ssh on PATH", next_step="install OpenSSH's client, or `inv remote.run`")
-    process.become(ssh, "-F", str(ssh_configuration(settings)), "--", name, environment=os.environ)
+        reach.log_in(settings, name)
+    else:
+        process.become(ssh, "-F", str(ssh_configuration(settings)), "--", name, environment=os.environ)
 
 
 def ansible_inventory(settings: Settings) -> dict[str, object]:

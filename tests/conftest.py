@@ -11,6 +11,7 @@ And what it may ask for: `home` (the folders), `inv` (the runner), `programs_cac
 has the real programs), `session_home` (the folders of fixtures that serve many tests).
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -258,3 +259,14 @@ def _listening() -> set[str]:
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in ours:
                 found.add(fields[1])
     return found
+
+
+def path_without(program: str, folder: Path) -> str:
+    """Make a folder of links to every program on PATH but one, and return it as a PATH."""
+    folder.mkdir()
+    for place in map(Path, os.environ["PATH"].split(os.pathsep)):
+        for found in place.iterdir() if place.is_dir() else ():
+            with contextlib.suppress(FileExistsError):
+                (folder / found.name).symlink_to(found)
+    (folder / program).unlink(missing_ok=True)
+    return str(folder)

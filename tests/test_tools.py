@@ -114,4 +114,4 @@ def test_a_shell_is_a_real_ssh(inv: Inv, home: Home) -> None:
 
     configuration = home.state / "platform-manager" / "default" / "ssh_config"
     assert (entered.exit_status, entered.stdout) == (5, f"-F {configuration} -- web\n")
-    assert inv("--dry", "remote.shell", "--host=web").stderr == "would become ssh on web\n"
+    assert inv("--dry", "remote.shell", "--host=web").stderr == "would log in on web\n"

@@ -210,14 +210,14 @@ def ssh_config(context: Context, install: bool = False, undo: bool = False) -> N
 
 @command(options_help={"host": HOST_HELP})
 def shell(context: Context, host: str = "") -> None:
-    """Become an interactive ssh on a host."""
+    """Log in on a host with this terminal: by the real ssh where it is installed."""
     from tasks import tools
 
     name = reach.host_name(host)
     if is_dry(context):
-        console.step(f"would become ssh on {name}")
+        console.step(f"would log in on {name}")
         return
-    tools.become_ssh(load_settings(), name)
+    tools.log_in(load_settings(), name)
 
 
 @command(

@@ -58,7 +58,7 @@ class Follower:
                 self.channel.event.wait(min(REPLY_SECONDS, self.silence))
             with feeding(self.channel, feed):
                 self._follow(out, err)
-            return self._ended()
+            return self.ended()
         except BaseException:
             if not self._end_remotely() and self.halt.failure:
                 raise _unknown(self.halt.failure) from None
@@ -94,15 +94,9 @@ class Follower:
         self._drain(out, err)
 
     def _listen(self, bell: "_Bell", out: Sink, err: Sink) -> None:
-        unanswered = 0
+        watch = Watch(self)
         while not (self.channel.closed or (self.channel.eof_received and self.channel.exit_status_ready())):
-            if bell.listen(self.silence) or self.transport.answered.is_set():
-                unanswered = 0
-            if not bell.rang:
-                if unanswered >= UNANSWERED:
-                    raise lost(self.name, f"it has been silent for {self.silence * (unanswered + 1):.0f} s")
-                unanswered += 1
-                self.transport.ask_for_life()
+            watch.look(heard=bell.listen(self.silence))
             self.halt.check()
             self._drain(out, err)
 
@@ -113,7 +107,9 @@ class Follower:
             if self.channel.recv_stderr_ready():
                 err(self.channel.recv_stderr(CHUNK))
 
-    def _ended(self) -> Ended:
+    def ended(self) -> Ended:
+        """Return how the command ended, once its output has; a connection that broke instead is Unavailable."""
+        self.channel.status_event.wait(FAREWELL_SECONDS)
         name = self.transport.signals.get(self.channel.chanid, "")
         if name:
             return Ended(128 + getattr(signal, f"SIG{name}", 0), name)
@@ -124,6 +120,26 @@ class Follower:
         if not self.channel.event_ready:
             raise Refused(f"{self.name} refuses to run commands")
         raise lost(self.name, "the server ended the command without a status")
+
+
+class Watch:
+    """Sees a dead link under a command: one that is silent, and of which repeated questions get no answer."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._unanswered = 0
+
+    def look(self, *, heard: bool) -> None:
+        """Note whether something was heard within the follower's `silence`; Unavailable when the link is dead."""
+        transport, silence = self._follower.transport, self._follower.silence
+        if heard or transport.answered.is_set():
+            self._unanswered = 0
+        if heard:
+            return
+        if self._unanswered >= UNANSWERED:
+            raise lost(self._follower.name, f"it has been silent for {silence * (self._unanswered + 1):.0f} s")
+        self._unanswered += 1
+        transport.ask_for_life()
 
 
 def _unknown(failure: Failure) -> Failure:

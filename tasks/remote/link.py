@@ -38,7 +38,7 @@ class Reachable(Protocol):
 
 
 class Link:
-    """A host, connected and logged in, for one command."""
+    """A host, connected and logged in, for one command or one login shell."""
 
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
@@ -48,12 +48,15 @@ class Link:
 
         A connection that breaks meanwhile is Unavailable, "outcome unknown". Whatever ends us ends the command too.
         """
-        try:
+        with self._told_when_lost():
             return self._follower.run(command, out, err, feed)
-        except ReaderGone:
-            raise
-        except BROKEN as error:
-            raise lost(self._follower.name, words(error)) from None
+
+    def log_in(self, term: str) -> Ended:
+        """Be the terminal, of the kind `term`, of a login shell there; a connection that breaks is Unavailable."""
+        from tasks.remote import interactive
+
+        with self._told_when_lost():
+            return interactive.log_in(self._follower, term)
 
     def another(self) -> "Link":
         """Return a link for another command on the same connection; closing either closes it."""
@@ -63,6 +66,15 @@ class Link:
     def close(self) -> None:
         """Hang up."""
         self._follower.transport.hang_up()
+
+    @contextlib.contextmanager
+    def _told_when_lost(self) -> Iterator[None]:
+        try:
+            yield
+        except ReaderGone:
+            raise
+        except BROKEN as error:
+            raise lost(self._follower.name, words(error)) from None
 
 
 class Commands:

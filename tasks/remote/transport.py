@@ -232,6 +232,13 @@ def fetch_host_key(name: str, sock: socket.socket) -> HostKey:
         transport.hang_up()
 
 
+def open_shell(channel: Channel, term: str, columns: int, rows: int) -> None:
+    """Start a login shell on a terminal there of that kind and size; what it writes comes as one stream."""
+    channel.set_combine_stderr(True)
+    channel.get_pty(term, columns, rows)
+    channel.invoke_shell()
+
+
 def host_key(key: Key) -> HostKey:
     """Return paramiko's key as our record."""
     return HostKey(key.get_name(), key.get_base64())

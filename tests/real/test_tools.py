@@ -1,6 +1,5 @@
 """Other people's tools on a real tailnet: ssh, scp, rsync, git, curl, Ansible; our own copies, scripts, forwards."""
 
-import contextlib
 import functools
 import os
 import re
@@ -16,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from tasks import environment
-from tests.conftest import INV, ROOT, Home
+from tests.conftest import INV, ROOT, Home, path_without
 from tests.net.conftest import free_port
 from tests.real.conftest import HOST, Lab, Node
+from tests.real.terminals import inv_in_a_terminal, shown
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 DEADLINE = 60.0
@@ -236,23 +236,17 @@ def test_plain_ansible_works_inside_exec(up: Node, lab: Lab, ansible: dict[str, 
     assert (pinged.exit_status, '"ping": "pong"' in pinged.stdout) == (0, True), pinged.stderr
 
 
-def test_an_interactive_shell_has_a_terminal_of_its_size(up: Node) -> None:
-    """Through a pty: TERM, rows and columns, and the exit status."""
-    if shutil.which("ssh") is None:
-        pytest.skip("ssh is not installed")
-    import pexpect
+@pytest.mark.parametrize("by", [pytest.param("ssh", marks=needs("ssh")), "ourselves"])
+def test_an_interactive_shell_has_a_terminal_of_its_size(up: Node, home: Home, by: str) -> None:
+    """Through a pty: TERM, rows and columns, what is run there draws here, and the exit status."""
+    path = os.environ["PATH"] if by == "ssh" else path_without("ssh", home.folder / "bin")
+    environment = {**up.environment, "TERM": "vt220", "PATH": path}
+    with inv_in_a_terminal(environment, "remote.shell", f"--host={HOST}", seconds=30) as shell:
+        shell.expect(r"[#$] ")
+        shell.sendline("echo $TERM $(stty size) $((6 * 7)); sleep 1000")
+        shell.expect_exact("vt220 24 250 42")
+        shell.sendcontrol("c")
+        shell.sendline("exit 5")
+        shown(shell)
 
-    variables: dict[str, str] = {**os.environ, **up.environment, "TERM": "vt220"}
-    shell = pexpect.spawn(
-        str(INV),
-        ["remote.shell", f"--host={HOST}"],
-        cwd=str(ROOT),
-        env=variables,
-        dimensions=(33, 99),
-        timeout=30,
-    )
-    with contextlib.closing(shell):
-        shell.sendline("echo $TERM $(stty size); exit 5")
-        shell.expect_exact("vt220 33 99")
-        shell.expect(pexpect.EOF)
     assert shell.exitstatus == 5

@@ -138,6 +138,8 @@ class SSHServer(paramiko.ServerInterface):
     port: int = 0
     logins: int = 0
     signals: list[str] = field(default_factory=list)
+    shell: Script | None = None
+    terminals: list[str] = field(default_factory=list)
     before_login: Callable[[], None] = lambda: None
 
     def check_auth_none(self, username: str) -> int:
@@ -167,6 +169,34 @@ class SSHServer(paramiko.ServerInterface):
         if script is None:
             return False
         threading.Thread(target=self._run, args=(script, channel), daemon=True).start()
+        return True
+
+    def check_channel_pty_request(
+        self,
+        channel: paramiko.Channel,
+        term: bytes,
+        width: int,
+        height: int,
+        pixelwidth: int,
+        pixelheight: int,
+        modes: bytes,
+    ) -> bool:
+        """Give a terminal where there is a shell to log in to, and note its kind and size."""
+        self.terminals.append(f"{term.decode()} {height} {width}")
+        return self.shell is not None
+
+    def check_channel_window_change_request(
+        self, channel: paramiko.Channel, width: int, height: int, pixelwidth: int, pixelheight: int
+    ) -> bool:
+        """Note the new size."""
+        self.terminals.append(f"{height} {width}")
+        return True
+
+    def check_channel_shell_request(self, channel: paramiko.Channel) -> bool:
+        """Run the login shell, if there is one."""
+        if self.shell is None:
+            return False
+        threading.Thread(target=self._run, args=(self.shell, channel), daemon=True).start()
         return True
 
     def serve(self, listener: socket.socket) -> None:
