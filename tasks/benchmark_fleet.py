@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import console, environment, process, settings
-from tasks.benchmark_peers import FABRIC, OURS, SAID, UNCHECKED, YARDSTICK, Ground, Tool, invoke, write_files
+from tasks.benchmark_peers import FABRIC, OURS, PSSH, SAID, UNCHECKED, YARDSTICK, Ground, Tool, invoke, write_files
 from tasks.errors import Unavailable
 
 TAILNET = "bench"
@@ -54,6 +54,8 @@ def run(count: int, runs: int, forks: int) -> list[Outcome]:
     """Compare on a lab of its own with so many hosts; `runs` counted runs of each tool, and one before to warm up."""
     with _ground(count, forks) as ground:
         tools = [tool for tool in ground.tools() if _works(tool, count)]
+        if PSSH not in {tool.name for tool in ground.tools()}:
+            console.step(f"left out: {PSSH}, which the distribution has as a package and is not installed")
         if not tools:
             raise Unavailable("no tool reached any host", next_step="look at what each said above")
         rounds = [[_measured(tool) for tool in tools] for _ in range(runs)]

@@ -22,9 +22,10 @@ SAID = b"reached-"
 COMMAND = "echo reached-$((1 + 1))"  # what the command line itself holds is not what the host says
 SCRIPTS = settings.ROOT / "benchmark"
 OURS, YARDSTICK, FABRIC, UNCHECKED = "ours", "asyncssh", "Fabric, pooled", "parallel-ssh, no host keys"
+PSSH = "pssh"
 LIBRARIES = {YARDSTICK: "with_asyncssh.py", FABRIC: "with_fabric.py", UNCHECKED: "with_parallel_ssh.py"}
 TUNED = ("-o", "KexAlgorithms=curve25519-sha256", "-o", "Ciphers=aes128-gcm@openssh.com")
-PSSH = ("parallel-ssh", "pssh")  # as Debian and Fedora call it
+PSSH_PROGRAMS = ("parallel-ssh", "pssh")  # as Debian and Fedora call it
 # Without the `|| :` xargs gives up all hosts for one that ssh cannot reach.
 XARGS = """\
 names=$1 forks=$2 command=$3; shift 3
@@ -100,10 +101,10 @@ class Ground:
         return self._tool(name, *before, "ssh", "-F", str(self.ssh_config), *more)
 
     def _pssh(self) -> Iterator[Tool]:
-        found = next(filter(None, map(shutil.which, PSSH)), None)
+        found = next(filter(None, map(shutil.which, PSSH_PROGRAMS)), None)
         if found:
             words = ("-h", str(self.folder / "names"), "-p", str(self.forks), "-t", "0", "-i")
-            yield self._tool("pssh", found, *words, "-x", f"-F {self.ssh_config}", COMMAND)
+            yield self._tool(PSSH, found, *words, "-x", f"-F {self.ssh_config}", COMMAND)
 
     def _clush(self) -> tuple[str, ...]:
         how = ("-f", str(self.forks), "-o", f"-F {self.ssh_config}")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks import running
+from tasks.process import measure
 from tests.conftest import INV, ROOT, Ended, Home, run_inv, variables
 from tests.waiting import until
 
@@ -81,6 +82,15 @@ def test_no_host_is_lost(fleet: Fleet) -> None:
 
         assert (ended.exit_status, document["counts"]["done"]) == (0, HOSTS), ended.stderr
         assert len({host["stdout"] for host in document["hosts"]}) == HOSTS
+
+
+def test_a_run_has_two_threads_a_host_at_any_moment(fleet: Fleet) -> None:
+    """While it connects and hangs up too, not only while commands run."""
+    argv = [str(INV), "remote.run", "--hosts=fleet", f"--forks={FORKS}", "--command=true"]
+    took = measure(argv, environment={**os.environ, **fleet.environment}, deadline=90, folder=ROOT)
+
+    assert took.exit_status == 0, took.complaint
+    assert FORKS < took.threads <= 2 * FORKS + 4
 
 
 def test_ctrl_c_ends_the_processes_on_the_hosts(fleet: Fleet) -> None:
