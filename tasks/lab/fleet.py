@@ -5,7 +5,6 @@ host is a node's name and a port. What it costs is a login, as anywhere; what it
 """
 
 import json
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from tasks import files, process
 from tasks.lab.headscale import DOMAIN
 from tasks.lab.hosts import SSHD_CONFIGURATION, Machine, make_key, user_name
+from tasks.loopback import is_free
 
 PORTS = range(21000, 32000)  # below the ephemeral ones, which connections of the run itself are given
 GROUP = "fleet"
@@ -35,7 +35,7 @@ class FleetHost:
 def members(nodes: Sequence[str], count: int) -> Iterator[FleetHost]:
     """Yield so many hosts, spread over the nodes in turn; each has a port that nobody listens on."""
     width = len(str(count))
-    for number, port in zip(range(count), filter(_is_free, PORTS), strict=False):
+    for number, port in zip(range(count), filter(is_free, PORTS), strict=False):
         yield FleetHost(f"host{number + 1:0{width}}", nodes[number % len(nodes)], port)
 
 
@@ -82,8 +82,3 @@ def write(machine: Machine, hosts: Sequence[FleetHost], *, inventory_folder: Pat
     files.write_private(inventory_folder / "fleet.yml", text.encode())
     before = known_hosts_file.read_bytes()
     files.write_private(known_hosts_file, before + known_hosts(machine, hosts).encode())
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0

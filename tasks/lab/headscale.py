@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tasks import files, process
 from tasks.errors import TimedOut, Unavailable
+from tasks.loopback import free_port
 from tasks.secret import REDACTOR, Secret
 
 USER = "lab"
@@ -160,13 +161,6 @@ class Headscale:
     def _last_words(self) -> str:
         lines = (self.folder / "headscale.log").read_text(errors="replace").splitlines()
         return "\n  ".join(["its log ends with", *lines[-10:]])
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """Return a port of loopback that nobody has now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _is_healthy(port: int) -> bool:

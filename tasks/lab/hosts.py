@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tasks import files, process
 from tasks.errors import TimedOut, Unavailable, UsageFailure
-from tasks.lab.headscale import free_port
+from tasks.loopback import free_port
 from tasks.secret import Secret
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}[a-z0-9]")

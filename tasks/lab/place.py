@@ -16,8 +16,9 @@ from tasks import files, process, running
 from tasks.errors import ConfigurationFailure, Unavailable
 from tasks.lab import fleet, run_folder_for_sshd
 from tasks.lab.fleet import FleetHost
-from tasks.lab.headscale import DOMAIN, Headscale, PreauthKey, free_port
+from tasks.lab.headscale import DOMAIN, Headscale, PreauthKey
 from tasks.lab.hosts import LabHost, Machine, check_names, find_sshd, group_of, make_key, user_name
+from tasks.loopback import free_port, is_free
 from tasks.running import Identity
 from tasks.secret import Secret
 
@@ -198,7 +199,7 @@ class Lab:
         values = {
             "TS_LOGIN_SERVER": address,
             "TS_HOSTNAME": CONTROLLER,
-            "TS_SOCKS5_SERVER": f"127.0.0.1:{_free_or_other(proxy_port)}",
+            "TS_SOCKS5_SERVER": f"127.0.0.1:{proxy_port if is_free(proxy_port) else free_port()}",
             "INVENTORY": str(self.inventory),
             **KNOBS,
         }
@@ -237,16 +238,6 @@ def _inventory(hosts: Sequence[LabHost]) -> dict[str, object]:
         own = {"ansible_ssh_private_key_file": str(host.machine.client_key)} if host.runs_sshd else {}
         groups.setdefault(group_of(host.name), {"hosts": {}})["hosts"][host.name] = own
     return {"all": {"vars": {"ansible_user": user_name()}, "children": groups}}
-
-
-def _free_or_other(port: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return free_port()
-    return port
 
 
 def _login_server(settings_file: Path) -> str:

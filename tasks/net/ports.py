@@ -5,6 +5,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.loopback import is_free
+
 LISTEN = "0A"  # the kernel's TCP_LISTEN, as /proc/net/tcp prints it
 GREETING = b"\x05\x01\x00"  # SOCKS version 5, one method: no authentication
 WELCOME = b"\x05\x00"
@@ -47,13 +49,7 @@ def greets(host: str, port: int, *, deadline: float) -> bool:
 
 def listener(host: str, port: int) -> Listener | None:
     """Return who listens on that address, or None when it is free for us."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return _describe(host, port)
-    return None
+    return None if is_free(port, host) else _describe(host, port)
 
 
 def _describe(host: str, port: int) -> Listener:

@@ -4,12 +4,12 @@ The running network is not touched. tailscaled logs a node with `--state=mem:` i
 is logged out at once, so the tailnet is left as it was. A key for one use is spent by it.
 """
 
-import socket
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tasks.loopback import free_port
 from tasks.net.daemon import Daemon, start, stop
 from tasks.net.joining import failure_of
 from tasks.net.login import State
@@ -31,7 +31,7 @@ def prove(like: Daemon, programs: tuple[Path, Path], key: Secret, arguments: Seq
             like,
             state_folder=Path(folder),
             runtime_folder=Path(folder),
-            proxy_port=_free_port(like.proxy_host),
+            proxy_port=free_port(),
             extra_args=(*like.extra_args, "--state=mem:"),
         )
         try:
@@ -48,10 +48,3 @@ def prove(like: Daemon, programs: tuple[Path, Path], key: Secret, arguments: Seq
     if outcome.state is not State.ACCEPTED:
         raise failure_of(outcome)
     return ""
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-    return port

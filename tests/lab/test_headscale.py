@@ -1,7 +1,6 @@
 """The lab's control server: a configuration that asks the internet for nothing, and failures in its own words."""
 
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 import yaml
 
 from tasks.errors import Failure, Unavailable
-from tasks.lab.headscale import CONFIGURATION, Headscale, free_port
+from tasks.lab.headscale import CONFIGURATION, Headscale
 from tests.conftest import Home
 
 KEY = "hskey-auth-abcdefghijkl-secret"
@@ -96,13 +95,6 @@ def test_one_that_ends_at_once_is_reported_with_the_end_of_its_log(home: Home) -
     assert str(caught.value) == "headscale ended at once: its log ends with\n  cannot bind"
     assert "serve" in calls(home)
     assert all(path.stat().st_mode & 0o077 == 0 for path in (home.state / "lab").iterdir())
-
-
-def test_a_free_port_is_free() -> None:
-    port = free_port()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", port))
-    assert port != 0
 
 
 def test_a_configuration_names_its_process(home: Home) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tasks.loopback import free_port
 from tasks.net.daemon import Daemon
 from tests.conftest import ROOT, Home
 
@@ -64,13 +64,6 @@ def daemon(fakes: Fakes, home: Home) -> Daemon:
     for folder in folders:
         folder.mkdir(mode=0o700)
     return Daemon(*folders, "127.0.0.1", fakes.port)
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def end(pid: int) -> None:

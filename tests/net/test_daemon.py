@@ -17,10 +17,11 @@ import pytest
 
 from tasks import files, process, running
 from tasks.errors import ConfigurationFailure, Failure, TimedOut, Unavailable
+from tasks.loopback import free_port
 from tasks.net.daemon import LOG_LIMIT, Daemon, log_tail, probe, start, stop
 from tasks.tailnet import TailnetStatus
 from tests.conftest import ROOT, Home
-from tests.net.conftest import FAKES, Fakes, end, free_port
+from tests.net.conftest import FAKES, Fakes, end
 from tests.waiting import until
 
 PROGRAM = FAKES / "tailscaled"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tasks.errors import Unavailable, UsageFailure
+from tasks.loopback import free_port
 from tasks.net import forwarding
 from tasks.net.forwarding import Forward
 
@@ -77,14 +78,9 @@ def service() -> Iterator[Service]:
         thread.join()
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 def test_bytes_go_both_ways_and_so_do_ends_until_ctrl_c(service: Service) -> None:
     """A service that is not there is told, and resets the connection; the next one may be well again."""
-    forward = Forward(_free_port(), "db1", 5432)
+    forward = Forward(free_port(), "db1", 5432)
     said: list[str] = []
     listening, told, answers = threading.Event(), threading.Event(), []
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from tasks.loopback import free_port
 from tasks.net.ports import Listener, greets, is_served_by, listener
 from tests.conftest import Home
-from tests.net.conftest import free_port
 
 LISTEN_AS = """
 import os, socket, sys

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tasks import running
+from tasks.loopback import free_port
 from tasks.process import run
 from tests.conftest import Ended, Home, run_inv, variables
-from tests.net.conftest import free_port
 
 HOST = "web1"
 CALL = 20.0  # seconds for one call of headscale's command line on a busy machine

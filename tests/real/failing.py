@@ -13,9 +13,9 @@ from pathlib import Path
 from tasks import files, running
 from tasks.lab import bring_up, installed, lab_of
 from tasks.lab.fleet import FleetHost
-from tasks.lab.headscale import free_port
 from tasks.lab.hosts import make_key
 from tasks.lab.place import STOP_GRACE, Lab
+from tasks.loopback import free_port
 from tests.waiting import until
 
 TAILNET = "failing"

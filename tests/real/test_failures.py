@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import pytest
 
 from tasks import running
+from tasks.loopback import free_port
 from tests.conftest import ROOT, Ended, Home, run_inv, variables
-from tests.net.conftest import free_port
 from tests.real.failing import FAILING, HEALTHY, OFFLINE, TAILNET
 from tests.remote.crowd import listener, silent
 from tests.waiting import until

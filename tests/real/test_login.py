@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pexpect
 import pytest
 
+from tasks.loopback import free_port
 from tests.conftest import Home
-from tests.net.conftest import free_port
 from tests.real.conftest import Lab, Node, other_tailnet
 from tests.real.terminals import inv_in_a_terminal, shown
 from tests.real.watching import files_with, holds_any, watched_processes

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tasks import environment
+from tasks.loopback import free_port
 from tests.conftest import INV, ROOT, Home, path_without
-from tests.net.conftest import free_port
 from tests.real.conftest import HOST, Lab, Node
 from tests.real.terminals import inv_in_a_terminal, shown
 

@@ -368,12 +368,6 @@ def _handler(daemon: Daemon) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def free_port() -> int:
-    """Return a port of this machine on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 def _read(connection: socket.socket, count: int) -> bytes:
     data = b""
     while len(data) < count:

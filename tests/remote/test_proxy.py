@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tasks.errors import Failure, TimedOut, Unavailable
+from tasks.loopback import free_port
 from tasks.remote.proxy import GeneralFailure, Proxy
 from tests.remote import servers
 
@@ -52,7 +53,7 @@ def test_a_general_failure_says_how_long_it_took(proxy: servers.Socks) -> None:
 
 def test_no_proxy_means_that_the_network_is_down() -> None:
     """Told at once, with the command that brings it up."""
-    port = servers.free_port()
+    port = free_port()
 
     assert str(failure(Proxy("127.0.0.1", port))) == (
         f"the network is down: no proxy at 127.0.0.1:{port}\n  next: `inv net.up`"

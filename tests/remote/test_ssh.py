@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import Refused, Unavailable
+from tasks.loopback import free_port
 from tasks.remote import ssh
 from tasks.remote.following import Ended
 from tasks.remote.hostkeys import HostKey, Store, Verifier, parse_key
@@ -122,7 +123,7 @@ def sshd(home: Home, proxy: servers.Socks) -> Iterator[Sshd]:
         pytest.skip("there is no sshd")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    folder, port = home.folder, servers.free_port()
+    folder, port = home.folder, free_port()
     for name in ("host", "id"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
     (folder / "sshd.conf").write_text(CONFIGURATION.format(port=port, folder=folder, home=home.home))
