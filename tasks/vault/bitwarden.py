@@ -19,6 +19,8 @@ from tasks.vault.store import Conflict, Item, Ref, State, Status, Trouble, pick
 
 YOUNG = 2.1  # seconds; the servers compare whole seconds (Vaultwarden: ciphers.rs; Bitwarden: CipherService.cs)
 LARGEST_SKEW = 10.0  # seconds between our clock, by which bw dates its last sync, and the server's
+RACE = 30.0  # seconds in which a machine that made a second item of one name takes it away again; two are usual
+RACE_PAUSE = 1.0
 STALE_SESSION = Trouble(
     "BW_SESSION is set, but does not open the vault: a later unlock replaced it, or it is of another data folder",
     'eval "$(inv vault.unlock)", or `unset BW_SESSION`',
@@ -57,7 +59,7 @@ class BitwardenStore:
 
     def get(self, name: str) -> Item:
         """Return the item of exactly that name, or of that id."""
-        documents = self._session.documents(name)
+        documents = self._settled(name)
         ref = pick([ref_of(document) for document in documents], name, self.name)
         return next(item_of(document) for document in documents if document["id"] == ref.id)
 
@@ -65,7 +67,7 @@ class BitwardenStore:
         """Write the item if it is in the revision that is expected, and return what the server then has."""
         with self._session.exclusive():
             try:
-                return self._write(document_of(item), self._replaceable(item, expect))
+                return self._replaced(item, expect)
             except Conflict:
                 # Whoever reads now, to decide anew, must not read the same again.
                 self._session.sync()
@@ -85,6 +87,37 @@ class BitwardenStore:
         """Return everything, indented."""
         return Secret(json.dumps({"encrypted": False, "folders": [], "items": self._session.documents()}, indent=2))
 
+    def _replaced(self, item: Item, expect: str | None) -> Ref:
+        before = self._replaceable(item, expect)
+        ref = self._write(document_of(item), before)
+        if before is None:
+            self._give_way(ref)
+        return ref
+
+    def _settled(self, name: str) -> Documents:
+        """Return all items once no other machine can still be taking away its own that has this name too."""
+        documents = self._session.documents(name)
+        while len(same := _of_name(documents, name)) > 1 and _age(same[-1]["creationDate"]) < RACE:
+            time.sleep(RACE_PAUSE)
+            self._session.sync()
+            documents = self._session.documents(name)
+        return documents
+
+    def _give_way(self, made: Ref) -> None:
+        """Take the item that was just made away again if another machine made one of its name before; Conflict then.
+
+        Whoever saves reads anew after that, and replaces the other's password, which goes into the history. The server
+        cannot do it: to it names are secrets.
+        """
+        try:
+            self._session.sync()
+        except Failure:
+            return  # it is written; whoever reads next sees whether there are two
+        first, *later = _of_name(self._session.documents(made.id), made.name)
+        if any((each["id"], each["revisionDate"]) == (made.id, made.revision) for each in later):
+            self._session.call("DELETE", f"/object/item/{made.id}")
+            raise Conflict(f"{made.name!r} was made at the same moment by another machine, as {first['id']}")
+
     def _replaceable(self, item: Item, expect: str | None) -> Document | None:
         """Return what the write replaces once the server is sure to see every other write.
 
@@ -97,7 +130,7 @@ class BitwardenStore:
         elif _seconds_between(before["revisionDate"], self._session.synced) > YOUNG + LARGEST_SKEW:
             return before
         else:
-            if _seconds_between(before["revisionDate"], datetime.now(UTC).isoformat()) < YOUNG + LARGEST_SKEW:
+            if _age(before["revisionDate"]) < YOUNG + LARGEST_SKEW:
                 time.sleep(YOUNG)
             self._session.sync()
         return self._expected(item, expect)
@@ -152,8 +185,22 @@ class BitwardenStore:
         return now
 
     def _now(self, document: Document, before: Document | None) -> Document | None:
-        key, wanted = ("id", before["id"]) if before else ("name", document["name"])
-        return next((each for each in self._session.documents(wanted) if each[key] == wanted), None)
+        if before:
+            return next((each for each in self._session.documents(before["id"]) if each["id"] == before["id"]), None)
+        same = _of_name(self._session.documents(document["name"]), document["name"])
+        # Another machine may have made one too: what holds our value is ours.
+        return next((each for each in same if _password(each) == _password(document)), same[0] if same else None)
+
+
+def _of_name(documents: Documents, name: str) -> Documents:
+    """Return the items of exactly that name, the one that was made first before the others."""
+    return sorted(
+        (each for each in documents if each["name"] == name), key=lambda each: (each["creationDate"], each["id"])
+    )
+
+
+def _age(moment: str) -> float:
+    return _seconds_between(moment, datetime.now(UTC).isoformat())
 
 
 def _seconds_between(earlier: str, later: str) -> float:

@@ -50,6 +50,7 @@ class Session:
         self._looked = False  # whether the copy is fresh enough to be read
         self._changed = -SETTLING
         self._held = False
+        self._unlocked_now = False
         self.synced = ""
         """When bw's copy was last known to be the server's (RFC 3339); empty before bw was asked."""
 
@@ -113,6 +114,7 @@ class Session:
             self._refresh()
         while True:
             found = self._listed()
+            self._check_unlock()
             sought = not wanted or any(wanted in {each["name"], each["id"]} for each in found)
             if (found and sought) or time.monotonic() - self._changed > SETTLING:
                 return found
@@ -189,11 +191,21 @@ class Session:
         password = password_of(self.account, self._person)
         answer = self.call("POST", "/unlock", {"password": password.reveal()})
         self._session = parse_session(str(answer.get("raw") or ""))
+        self._unlocked_now = True
         state = self.standing().state
         if state == LOCKED:
             raise _still_locked(self.account)
         if state != OPEN:
             raise _signed_out(self.account, None)
+
+    def _check_unlock(self) -> None:
+        """See whether the unlock of this chain has lasted: bw's own question for settings then may sign it out.
+
+        That question is answered beside ours, so the first list, which takes longest, goes before.
+        """
+        if self._unlocked_now and self.standing().state != OPEN:
+            raise _signed_out(self.account, None)
+        self._unlocked_now = False
 
     def _refresh(self) -> None:
         """Fetch news for reading; a server that cannot be asked leaves us with the copy, and the person told so."""

@@ -10,6 +10,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from secrets import token_hex
@@ -47,6 +48,7 @@ KILLS = 15
 KILLS_IN_THE_LOOP = 12
 KEPT_WITHIN = 0.3  # seconds from acceptance by the control server, as the daemon tells it, to the key being kept
 WRITERS = 20
+CREATION = ("POST", "/api/ciphers")
 CHAIN = """
 import sys, time
 from tasks import keeping, settings
@@ -85,7 +87,7 @@ def account(server: Server, signed_in: Path, real_bw: Path, authority: Authority
 def put(server: Server, name: str, password: str, **more: object) -> str:  # noqa: F811
     """Store an item that is no longer young, and return its id."""
     item = server.put(name, password, **more)
-    item["revisionDate"] = LONG_AGO
+    item["revisionDate"] = item["creationDate"] = LONG_AGO
     return str(item["id"])
 
 
@@ -168,6 +170,30 @@ def test_up_already_makes_no_vault_call(lab: Lab, node: Node, server: Server, ac
 
     assert (ended.exit_status, ended.stderr) == (0, "")
     assert server.requests == []
+
+
+def test_without_a_person_a_locked_vault_names_the_variable_and_an_offline_one_serves_its_copy(
+    lab: Lab,
+    node: Node,
+    server: Server,  # noqa: F811
+    account: dict[str, str],
+) -> None:
+    put(server, ITEM, lab.key())
+    environment = environment_of(node, account, lab)
+    started = time.monotonic()
+    locked = node.inv("net.up", environment=environment)
+    taken = time.monotonic() - started
+
+    assert (locked.exit_status, locked.stdout) == (77, "")
+    assert "the bitwarden vault is locked, and there is nobody to ask for the master password" in locked.stderr
+    assert "next: set BW_PASSWORD (or file:PATH in it), or BW_SESSION" in locked.stderr
+    assert taken < 30
+    opened = {**environment, "BW_PASSWORD": server.account.password}
+    assert node.inv("vault.list", environment=opened).exit_status == 0
+    age_copy(Path(account["BW_DATA_DIR"]))
+    server.order(Fault("*", "/", status=503, times=99))
+    offline = node.inv("net.up", environment=opened)
+    assert (offline.exit_status, "reading the copy of " in offline.stderr) == (0, True), offline.stderr
 
 
 def test_a_vault_that_fails_after_acceptance_keeps_the_key_and_offers_it(
@@ -384,14 +410,47 @@ def _killed(argv: list[str], environment: dict[str, str], value: str, after: flo
 def test_twenty_writers_lose_no_update(home: Home, server: Server, account: dict[str, str]) -> None:  # noqa: F811
     """Processes over two data folders: each value replaces the one before it, which goes into the history."""
     put(server, ITEM, "value 0")
-    other = home.state / "bw-other"
-    shutil.copytree(account["BW_DATA_DIR"], other)
-    environment = {**os.environ, **account, "BW_PASSWORD": server.account.password}
+    environment = {**account, "BW_PASSWORD": server.account.password}
+    other = {**environment, "BW_DATA_DIR": str(_another_data_folder(home, account))}
+    values, replaced = _written_by_twenty(server, [environment, other])
+
+    assert sorted(values) == sorted(f"value {number}" for number in range(1, WRITERS + 1))
+    assert replaced == ["value 0", *values[:-1]]
+    assert server.names() == [ITEM]
+
+
+def test_twenty_writers_of_a_new_name_make_one_item(home: Home, server: Server, account: dict[str, str]) -> None:  # noqa: F811
+    """On two machines, which know nothing of each other's locks: both make it at one moment, one gives way."""
+    machines = []
+    for number in range(2):
+        state = home.state / f"machine {number}"
+        own = {"XDG_STATE_HOME": str(state), "BW_DATA_DIR": str(_another_data_folder(home, account, number))}
+        machines.append({**account, "BW_PASSWORD": server.account.password, **own})
+    server.order(Fault("POST", "/api/ciphers", meeting=threading.Barrier(2), times=2))
+    values, replaced = _written_by_twenty(server, machines)
+    created = [server.clear(json.loads(each.body)) for each in server.requests if (each.method, each.path) == CREATION]
+
+    assert len(created) == 2
+    assert server.names() == [ITEM]
+    # The first of the chain was made, not written over another; the loser's value was written again.
+    assert sorted([replaced[0], *values]) == sorted(f"value {number}" for number in range(1, WRITERS + 1))
+    assert replaced[1:] == values[:-1]
+    assert replaced[0] in [each["login"]["password"] for each in created]
+
+
+def _another_data_folder(home: Home, account: dict[str, str], number: int = 0) -> Path:
+    folder = home.state / f"bw-other-{number}"
+    shutil.copytree(account["BW_DATA_DIR"], folder)
+    return folder
+
+
+def _written_by_twenty(server: Server, machines: list[dict[str, str]]) -> tuple[list[str], list[str]]:  # noqa: F811
+    """Let twenty processes set the item at once; return the values of all changes in order, and what each replaced."""
     writers = [
         subprocess.Popen(
             [str(INV), "vault.set", ITEM],
             cwd=ROOT,
-            env={**environment, **({"BW_DATA_DIR": str(other)} if number % 2 else {})},
+            env={**os.environ, **machines[number % len(machines)]},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -404,13 +463,12 @@ def test_twenty_writers_lose_no_update(home: Home, server: Server, account: dict
         writer.stdin.close()
         writer.stdin = None
     ended = [writer.communicate(timeout=600)[1].decode() for writer in writers]
-    assert [writer.returncode for writer in writers] == [0] * WRITERS, ended
+    assert [said for writer, said in zip(writers, ended, strict=True) if writer.returncode != 0] == []
     writes = [server.clear(each) for each in server.written]
-    values = [each["login"]["password"] for each in writes]
-
-    assert sorted(values) == sorted(f"value {number}" for number in range(1, WRITERS + 1))
-    assert [each["passwordHistory"][0]["password"] for each in writes] == ["value 0", *values[:-1]]
-    assert server.names() == [ITEM]
+    return (
+        [each["login"]["password"] for each in writes],
+        [each["passwordHistory"][0]["password"] for each in writes],
+    )
 
 
 @pytest.mark.speed

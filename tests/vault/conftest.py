@@ -131,6 +131,7 @@ def make(server: Server) -> Make:
     def put(name: str, password: str, *, revision: str = LONG_AGO, **more: object) -> str:
         item = server.put(name, password, **more)
         item["revisionDate"] = revision
+        item["creationDate"] = LONG_AGO
         return str(item["id"])
 
     return put
@@ -186,4 +187,5 @@ def fake(home: Home) -> Iterator[FakePlace]:
 def login(name: str, password: str, **more: object) -> dict[str, object]:
     """Return an item as bw shows it, of an old revision."""
     item = {"id": f"id-of-{name}", "name": name, "type": 1, "revisionDate": "2026-01-01T00:00:00.000Z", "fields": []}
+    item["creationDate"] = item["revisionDate"]
     return {**item, "login": {"username": None, "password": password}, "passwordHistory": None, "notes": None, **more}

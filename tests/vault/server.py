@@ -23,6 +23,7 @@ from tests.vault.server_crypto import Authority, Kdf, Keys, decrypt, encrypt, ma
 
 STALE = "The client copy of this cipher is out of date. Resync the client and try again."
 TWO_STEP_CODE = "123456"
+MEETING_DEADLINE = 60.0  # seconds
 # What of a written item the server keeps as it came.
 KEPT = ("type", "name", "notes", "login", "secureNote", "card", "identity", "sshKey", "fields", "passwordHistory")
 KEPT_TOO = ("reprompt", "key", "folderId", "favorite")
@@ -31,9 +32,10 @@ Document = dict[str, Any]
 
 @dataclass
 class Fault:
-    """What happens to the next `times` requests of that method and path: a status, or `hang`, or `cut`.
+    """What happens to the next `times` requests of that method and path: a status, or `hang`, `cut` or `meeting`.
 
-    `hang` never answers. `cut` does what was asked and closes the connection without an answer.
+    `hang` never answers. `cut` does what was asked and closes the connection without an answer. `meeting` does it when
+    all whom the barrier awaits have asked.
     """
 
     method: str
@@ -42,6 +44,7 @@ class Fault:
     body: str = ""
     hang: bool = False
     cut: bool = False
+    meeting: threading.Barrier | None = None
     times: int = 1
 
 
@@ -110,9 +113,10 @@ class Server:
         return {name: _opened(key, value) if name != "key" else value for name, value in item.items()}
 
     def item(self, name: str) -> Document:
-        """Return the one item of that name, decrypted; two of one name or none fail the test."""
+        """Return the one item of that name out of the trash, decrypted; two of one name or none fail the test."""
         with self.lock:
-            found = [item for item in map(self.clear, self.items.values()) if item["name"] == name]
+            present = [item for item in self.items.values() if not item["deletedDate"]]
+            found = [item for item in map(self.clear, present) if item["name"] == name]
         assert len(found) == 1, f"{len(found)} items are named {name!r}"
         return found[0]
 
@@ -231,6 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault is not None and fault.status:
             self._answer(fault.status, fault.body or json.dumps({"message": "", "object": "error"}))
         else:
+            if fault is not None and fault.meeting is not None:
+                fault.meeting.wait(MEETING_DEADLINE)
             status, document = _reply(state, self.command, path, body, self.headers.get("Authorization", ""))
             if fault is not None and fault.cut:
                 self.close_connection = True

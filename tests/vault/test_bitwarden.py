@@ -1,6 +1,7 @@
 """The Bitwarden vault as a store, over the fake bw: what is written, when it is refused, what is said."""
 
 import json
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -117,6 +118,33 @@ def test_a_new_item_is_not_made_beside_one_of_its_name(fake: FakePlace) -> None:
     with pytest.raises(Conflict):
         fake.store().put(Item("key", Secret("two")), expect=None)
     assert [item["login"]["password"] for item in fake.stored()] == ["one"]
+
+
+@pytest.mark.parametrize(("made", "kept"), [("2026-01-01", "theirs"), ("2999-01-01", "ours")])
+def test_of_two_items_made_at_one_moment_the_later_gives_way(fake: FakePlace, made: str, kept: str) -> None:
+    """Whoever made it replaces the other's password instead; the maker of the first has nothing to do."""
+    rival = login("key", "theirs", creationDate=f"{made}T00:00:00.000Z")
+    fake.serve(login("other", "one"), faults=[{"on": "POST /object/item", "rival": rival}])
+    save_password(fake.store(), "key", Secret("ours"))
+    items = [item for item in fake.stored() if item["name"] == "key"]
+    [first] = [item for item in items if kept == "ours" or item["id"] == rival["id"]][-1:]
+
+    assert len(items) == (1 if kept == "theirs" else 2)
+    assert first["login"]["password"] == "ours"
+    assert [old["password"] for old in first["passwordHistory"]] == (["theirs"] if kept == "theirs" else [])
+
+
+def test_two_items_of_one_name_are_looked_at_again_while_one_may_go(fake: FakePlace) -> None:
+    """A third machine that reads between is not told of a double that its maker is taking away."""
+    young = (datetime.now(UTC) - timedelta(seconds=27)).isoformat()
+    fake.serve(login("key", "one"), login("key", "two", creationDate=young))
+    started = time.monotonic()
+    with pytest.raises(Failure) as caught:
+        fake.store().get("key")
+
+    assert caught.value.cause == "ambiguous"
+    assert time.monotonic() - started > 2
+    assert fake.asked().count("POST /sync") >= 2
 
 
 def test_a_young_revision_is_looked_at_again_before_it_is_replaced(fake: FakePlace) -> None:

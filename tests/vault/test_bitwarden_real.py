@@ -6,11 +6,13 @@ import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from tasks.errors import Failure
 from tasks.secret import Secret
+from tasks.vault import bw
 from tasks.vault.bitwarden import BitwardenStore
 from tasks.vault.saving import save_password
 from tasks.vault.session import Session
@@ -20,10 +22,12 @@ from tests.conftest import Home
 from tests.vault.conftest import Make, Place, account_of, age_copy
 from tests.vault.server import TWO_STEP_CODE, Account, Fault, Server, serving
 from tests.vault.server_crypto import LIGHT_ARGON2ID, Authority, Kdf
+from tests.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 KEY = "Tailscale auth key"
+PATIENCE = 3  # how many times slower than a quiet machine this one may be
 
 
 def passwords(server: Server, name: str) -> tuple[str, list[str]]:
@@ -218,33 +222,99 @@ def test_a_password_and_a_two_step_code_sign_in(
 
 
 FAILURES = [
-    # what goes wrong, exit status, cause, whether bw stays signed in
-    pytest.param(Fault("*", "/api/", status=401, times=9), 77, "signed-out", False, id="401"),
-    pytest.param(Fault("*", "/api/", status=403, times=9), 77, "signed-out", False, id="403"),
-    pytest.param(Fault("PUT", "/api/", status=404, body='{"message":"nothing here"}'), 69, "bw", True, id="404"),
-    pytest.param(Fault("*", "/api/", status=429, times=9), 75, "rate-limited", True, id="429"),
-    pytest.param(Fault("*", "/api/", status=503, body="<html>", times=9), 74, "unknown", True, id="503"),
+    # what goes wrong, exit status, cause, within how many seconds, whether bw stays signed in
+    pytest.param(Fault("*", "/api/", status=401, times=9), 77, "signed-out", 15, False, id="401"),
+    pytest.param(Fault("*", "/api/", status=403, times=9), 77, "signed-out", 15, False, id="403"),
+    pytest.param(Fault("PUT", "/api/", status=404, body='{"message":"nothing here"}'), 69, "bw", 15, True, id="404"),
+    pytest.param(Fault("*", "/api/", status=429, times=9), 75, "rate-limited", 15, True, id="429"),
+    pytest.param(Fault("*", "/api/", status=503, body="<html>", times=9), 74, "unknown", 15, True, id="503"),
+    pytest.param(Fault("PUT", "/api/", hang=True), 75, "timed-out", 60, True, id="a write that hangs"),
+    pytest.param(Fault("*", "/", hang=True, times=9), 74, "unknown", 75, True, id="a server that hangs"),
 ]
 
 
-@pytest.mark.parametrize(("fault", "status", "cause", "stays"), FAILURES)
+@pytest.mark.parametrize(("fault", "status", "cause", "within", "stays"), FAILURES)
 def test_a_server_that_refuses_has_its_own_end(
-    place: Place, make: Make, server: Server, fault: Fault, status: int, cause: str, stays: bool
+    place: Place, make: Make, server: Server, fault: Fault, status: int, cause: str, within: float, stays: bool
 ) -> None:
-    """And what is stored, and where bw is still signed in, its copy and session, are as they were."""
+    """And what is stored, and where bw is still signed in, its copy and session, are as they were.
+
+    A 401 or 403 makes bw wipe its copy itself; the next chain signs in anew.
+    """
     make(KEY, "one")
     store = place.store()
-    item = store.get(KEY)
+    item, session = store.get(KEY), store._session.unlocked()
     server.order(replace(fault))
+    started = time.monotonic()
     with pytest.raises(Failure) as caught:
         store.put(replace(item, password=Secret("two")), expect=item.revision)
+    taken = time.monotonic() - started
     server.order()
 
     assert (caught.value.exit_status, caught.value.cause) == (status, cause), str(caught.value)
+    assert taken < within * PATIENCE
+    assert caught.value.next_step != ""
     assert passwords(server, KEY) == ("one", [])
     if stays:
-        assert place.store().get(KEY).password == Secret("one")
+        assert place.store(password=None, session=session).get(KEY).password == Secret("one")
         assert place.said == []
+    else:
+        assert place.store().get(KEY).password == Secret("one")
+
+
+def test_a_server_that_hangs_after_the_login_does_not_hold_us_up(server: Server, real_bw: Path, home: Home) -> None:
+    """The first unlock asks for settings, and `bw unlock` itself would wait for them for ever."""
+    account = account_of(server, real_bw, home.state / "data", home.runtime)
+    server.put(KEY, "one")
+    server.order(Fault("GET", "/api/config", hang=True, times=9))
+    session = Session(account, Person(None, print))
+    started = time.monotonic()
+    try:
+        assert BitwardenStore(session).get(KEY).password == Secret("one")
+    finally:
+        session.close()
+        server.order()
+
+    assert time.monotonic() - started < bw.DEADLINE * 2
+
+
+def test_a_new_machine_that_cannot_reach_the_server_says_so(real_bw: Path, home: Home, authority: Authority) -> None:
+    with serving(authority) as server:
+        account = account_of(server, real_bw, home.state / "data", home.runtime)
+    with pytest.raises(Failure) as caught:
+        BitwardenStore(Session(account, Person(None, print))).list()
+
+    assert (caught.value.exit_status, caught.value.cause) == (69, "unreachable")
+    assert caught.value.what == f"{account.host} cannot be reached"
+    assert caught.value.next_step == "look at the network and BW_SERVER, then run it again"
+
+
+def test_a_bw_serve_that_is_killed_while_it_writes_leaves_old_or_new(place: Place, make: Make, server: Server) -> None:
+    """What the server took is found there; what it did not take is a failure that says so."""
+    make(KEY, "one")
+    store = place.store()
+    item = store.get(KEY)
+    server.order(Fault("PUT", "/api/", hang=True))
+    ended: list[Failure] = []
+
+    def write() -> None:
+        try:
+            store.put(replace(item, password=Secret("two")), expect=item.revision)
+        except Failure as failure:
+            ended.append(failure)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    until(lambda: server.paths("PUT"), what="write", seconds=30)
+    assert store._session._serve is not None
+    os.kill(store._session._serve.pid, signal.SIGKILL)
+    writer.join()
+    server.order()
+
+    assert [(failure.exit_status, failure.cause) for failure in ended] == [(69, "no-answer")]
+    assert passwords(server, KEY) == ("one", [])
+    save_password(store, KEY, Secret("two"))
+    assert passwords(server, KEY) == ("two", ["one"])
 
 
 def test_a_server_that_is_down_leaves_the_copy_to_be_read(
