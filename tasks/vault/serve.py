@@ -89,7 +89,7 @@ class Serve:
         return self._data(text, f"bw serve {path.split('?')[0].split('/')[1]}")
 
     def close(self) -> None:
-        """End it. Its local copy is sound whenever that happens: bw replaces the file in one step."""
+        """End it. Should that hit the moment in which bw writes its local copy, the next one signs in anew."""
         self._child.kill()
         self._path.unlink(missing_ok=True)
 

@@ -3,8 +3,10 @@
 Signing in happens once per account and machine, unlocking once per chain of commands.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tasks import files
 from tasks.errors import ConfigurationFailure, Failure, Refused
@@ -14,6 +16,7 @@ from tasks.vault.bw import Account
 from tasks.vault.complaints import SIGN_IN
 
 LOCK_DEADLINE = 120.0  # seconds; a sign-in takes five, and a person may be typing a code
+REWRITING = 0.1  # seconds; microseconds are usual, but a busy machine may stop bw in between
 NO_DATA = 100  # bytes; bw empties a damaged data.json to 24 of them, and one with an account has thousands
 
 
@@ -26,9 +29,18 @@ class Person:
 
 
 def is_new(account: Account) -> bool:
-    """Whether bw's data folder has no account yet, so that asking bw would only cost time."""
+    """Whether bw's data folder has no account yet, so that asking bw would only cost time.
+
+    bw truncates the file, then writes it (lowdb's FileSync): what looks empty is looked at again.
+    """
+    data = account.folder / "data.json"
+    return _is_empty(data) and (not data.exists() or _is_empty(data, after=REWRITING))
+
+
+def _is_empty(data: Path, after: float = 0.0) -> bool:
+    time.sleep(after)
     try:
-        return (account.folder / "data.json").stat().st_size < NO_DATA
+        return data.stat().st_size < NO_DATA
     except OSError:
         return True
 

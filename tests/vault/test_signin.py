@@ -1,12 +1,13 @@
 """The ways into an account: which one is taken, what is asked for, and what is said when something is missing."""
 
+import threading
 from dataclasses import replace
 
 import pytest
 
 from tasks.errors import Failure
 from tasks.secret import Secret
-from tasks.vault.signin import Person, is_new, parse_session, password_of, sign_in
+from tasks.vault.signin import REWRITING, Person, is_new, parse_session, password_of, sign_in
 from tests.vault.conftest import FakePlace
 
 
@@ -70,3 +71,20 @@ def test_anything_but_88_characters_is_no_session() -> None:
     with pytest.raises(Failure) as caught:
         parse_session("Your vault is now unlocked!")
     assert caught.value.why == "expected 88 characters, got 27"
+
+
+def test_a_data_file_that_bw_is_writing_is_no_new_account(fake: FakePlace) -> None:
+    """bw truncates it first; whoever looks in that moment looks again."""
+    fake.store().list()
+    data = fake.account.folder / "data.json"
+    content = data.read_text()
+    data.write_text("")
+    writer = threading.Timer(REWRITING / 4, data.write_text, [content])
+    writer.start()
+
+    assert not is_new(fake.account)
+    writer.join()
+    data.write_text("{}")
+    assert is_new(fake.account)
+    data.unlink()
+    assert is_new(fake.account)
