@@ -4,12 +4,13 @@ import filecmp
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from tasks import benchmark_bulk, benchmark_place, console, process, settings
+from tasks.benchmark_measure import Measured, measure
 from tasks.benchmark_peers import invoke
 from tasks.benchmark_place import HOST, TAILNET, Comparison, Place, Side
 from tasks.errors import Failure, Unavailable
@@ -143,12 +144,11 @@ def _check_same(comparison: Comparison) -> None:
             raise Unavailable(f"{comparison.name!r} is not right", why=f"{first.name} and {other.name} differ")
 
 
-def _run(side: Side) -> process.Measured:
+def _run(side: Side) -> Measured:
     side.before()
-    with side.output.open("wb") if side.output else nullcontext() as output:
-        measured = process.measure(
-            side.argv, environment=side.environment, deadline=DEADLINE, folder=side.folder, output=output
-        )
+    measured = measure(
+        side.argv, environment=side.environment, deadline=DEADLINE, folder=side.folder, output=side.output
+    )
     if measured.exit_status != 0:
         raise Unavailable(f"{' '.join(side.argv[-2:])!r} failed in the benchmark", why=measured.complaint)
     return measured

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import console, environment, process, settings
+from tasks.benchmark_measure import Measured, measure
 from tasks.benchmark_peers import FABRIC, OURS, PSSH, SAID, UNCHECKED, YARDSTICK, Ground, Tool, invoke, write_files
 from tasks.errors import Unavailable
 
@@ -28,7 +29,7 @@ BEGIN, END = "<!-- made by `inv bench --hosts=…` -->", "<!-- end -->"
 class Run:
     """One run of one tool: what it took, and how many hosts answered."""
 
-    took: process.Measured
+    took: Measured
     reached: int
 
 
@@ -156,12 +157,10 @@ def _works(tool: Tool, count: int) -> bool:
 
 def _measured(tool: Tool) -> Run:
     """Run it, and count the hosts that answered."""
-    with tempfile.TemporaryFile() as output:
-        took = process.measure(
-            tool.argv, environment=tool.environment, deadline=DEADLINE, folder=settings.ROOT, output=output
-        )
-        output.seek(0)
-        return Run(took, output.read().count(SAID + b"2"))
+    with tempfile.NamedTemporaryFile() as output:
+        into = Path(output.name)
+        took = measure(tool.argv, environment=tool.environment, deadline=DEADLINE, folder=settings.ROOT, output=into)
+        return Run(took, into.read_bytes().count(SAID + b"2"))
 
 
 def _outcome(name: str, count: int, forks: int, runs: Sequence[Run]) -> Outcome:

@@ -6,20 +6,17 @@ The only user of Popen. argv tuples, never a shell; environments are given whole
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
 from tasks.errors import Failure, TimedOut, Unavailable
-from tasks.running import wait_exit
 from tasks.secret import Secret
 
 # What any program of ours may see of our environment; whatever else it needs is named where it is started.
 PLAIN_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
-LOOK = 0.02  # seconds between two looks at a program that is measured; one costs some microseconds
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 CHILD_LOCALE = {"LC_ALL": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1"}
 
@@ -42,21 +39,6 @@ class Completed:
         """Its last line on stderr that is not empty."""
         lines = [line for line in self.stderr.decode(errors="replace").splitlines() if line.strip()]
         return lines[-1].strip() if lines else ""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a program took: wall and CPU time in seconds, its largest resident size in bytes.
-
-    `threads` are the most of its own that were seen, its children's not among them.
-    """
-
-    exit_status: int
-    seconds: float
-    cpu: float
-    memory: int
-    threads: int
-    complaint: str
 
 
 def plain_environment(extra: Mapping[str, str] | None = None, *, also: Sequence[str] = ()) -> dict[str, str]:
@@ -130,47 +112,6 @@ def become(*argv: str, environment: Mapping[str, str]) -> NoReturn:
         os.execvpe(argv[0], argv, dict(environment))
     except OSError as error:
         raise Unavailable(f"cannot start {argv[0]}", why=os.strerror(error.errno or 0)) from None
-
-
-def measure(
-    argv: Sequence[str],
-    *,
-    environment: Mapping[str, str],
-    deadline: float,
-    folder: Path | None = None,
-    output: IO[bytes] | None = None,
-) -> Measured:
-    """Run a program to its end and return what it took, its children included; its output goes there, or nowhere."""
-    import tempfile
-
-    started, threads = time.perf_counter(), 0
-    with tempfile.TemporaryFile() as complaints:
-        child = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=output or subprocess.DEVNULL,
-            stderr=complaints,
-            cwd=folder,
-            env=dict(environment),
-        )
-        while not wait_exit(child.pid, LOOK):
-            threads = max(threads, _threads(child.pid))
-            if time.perf_counter() - started > deadline:
-                child.kill()
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - started
-        child.returncode = os.waitstatus_to_exitcode(status)
-        complaints.seek(0)
-        said = Completed(child.returncode, b"", complaints.read()).complaint
-    cpu, memory = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
-    return Measured(child.returncode, seconds, cpu, memory, threads, said)
-
-
-def _threads(pid: int) -> int:
-    try:
-        return len(list(Path(f"/proc/{pid}/task").iterdir()))
-    except OSError:
-        return 0  # it has just ended
 
 
 @contextmanager

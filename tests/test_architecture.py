@@ -22,7 +22,7 @@ TASKS = ROOT / "tasks"
 TESTS = ROOT / "tests"
 # The files at the top of tasks/ that hold commands; every other file there is a shared word.
 ROOT_COMMANDS = {
-    *("benchmark", "benchmark_bulk", "benchmark_fleet", "benchmark_peers", "benchmark_place"),
+    *("benchmark", "benchmark_bulk", "benchmark_fleet", "benchmark_measure", "benchmark_peers", "benchmark_place"),
     *("demo", "development", "doctor"),
     *("connecting", "copying", "keeping", "reach", "tools"),
 }

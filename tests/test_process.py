@@ -183,33 +183,6 @@ def test_an_attached_program_that_is_not_there_is_named() -> None:
         process.attach("no-such-program", environment={"PATH": "/usr/bin:/bin"})
 
 
-def test_what_a_program_takes_is_measured() -> None:
-    """Time, processor and memory, with its last complaint; what it prints is thrown away."""
-    took = process.measure(
-        [sys.executable, "-c", "import sys; b = bytearray(50_000_000); sys.exit('enough')"], environment={}, deadline=30
-    )
-
-    assert (took.exit_status, took.complaint) == (1, "enough")
-    assert took.cpu > 0
-    assert 0 < took.seconds < 30
-    assert 50_000_000 < took.memory < 500_000_000
-
-
-def test_the_threads_of_a_measured_program_are_counted() -> None:
-    """Its own, the first among them."""
-    code = "import threading, time\nfor _ in range(3): threading.Thread(target=time.sleep, args=(0.5,)).start()"
-
-    assert process.measure([sys.executable, "-c", code], environment={}, deadline=20).threads == 4
-
-
-def test_a_measured_program_has_a_deadline() -> None:
-    """After which it is killed."""
-    took = process.measure(sh("exec sleep 60"), environment={}, deadline=0.2)
-
-    assert took.exit_status == -signal.SIGKILL
-    assert 0.2 <= took.seconds < GRACE
-
-
 def test_a_secret_file_is_in_memory_and_gone_afterwards() -> None:
     """A child of the same user reads it by path; no descriptor is inherited for it."""
     with process.secret_file(Secret("swordfish")) as path:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks import running
-from tasks.process import measure
+from tasks.benchmark_measure import measure
 from tests.conftest import INV, ROOT, Ended, Home, run_inv, variables
 from tests.waiting import until
 
