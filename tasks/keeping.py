@@ -24,7 +24,7 @@ ACCOUNTS = "bitwarden.accounts"  # a folder beside the tailnets', whose names ha
 
 def open_vault(settings: Settings) -> "Store":
     """Return the vault that the settings name; nothing is read or made yet."""
-    from tasks.vault.store import Place, open_store
+    from tasks.vault.choice import Place, open_store
 
     session = bitwarden_session(settings) if settings.vault == "bitwarden" else None
     place = Place(settings.state_folder, settings.configured_identity(), os.environ, session)

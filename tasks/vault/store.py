@@ -1,16 +1,12 @@
-"""Owns what a vault is: items whose values are secrets, references without values, the protocol, the choice."""
+"""Owns what a vault is: items whose values are secrets, references without values, the protocol of every store."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from tasks.errors import Busy, ConfigurationFailure, Unavailable
 from tasks.secret import Secret
-
-if TYPE_CHECKING:
-    from tasks.vault.session import Session
 
 HISTORY_KEPT = 5  # old passwords of an item; Bitwarden's own number (cipher.service.ts, 2026.6.0)
 NAMES_SHOWN = 10
@@ -145,50 +141,6 @@ class Store(Protocol):
     def export(self) -> Secret:
         """Return everything as one JSON document in the layout of Bitwarden's unencrypted export."""
         ...
-
-
-@dataclass(frozen=True)
-class Place:
-    """What the stores need to know of this place; each takes its part.
-
-    `identity` opens the age vault instead of the identity file in `folder`; `variables` are the environment's,
-    `bitwarden` is the session of this chain of commands.
-    """
-
-    folder: Path
-    identity: Secret | None
-    variables: Mapping[str, str]
-    bitwarden: "Session | None" = None
-
-
-def open_store(kind: str, place: Place) -> Store:
-    """Return the store of that kind; nothing is read or made yet."""
-    if kind not in STORES:
-        raise ConfigurationFailure(f"VAULT: expected {' or '.join(STORES)}, got {kind!r}")
-    return STORES[kind](place)
-
-
-def _age(place: Place) -> Store:
-    from tasks.vault.age import AgeStore
-
-    return AgeStore(place.folder, place.identity)
-
-
-def _environment(place: Place) -> Store:
-    from tasks.vault.environment import EnvironmentStore
-
-    return EnvironmentStore(place.variables)
-
-
-def _bitwarden(place: Place) -> Store:
-    from tasks.vault.bitwarden import BitwardenStore
-
-    if place.bitwarden is None:
-        raise ConfigurationFailure("VAULT=bitwarden needs a session")
-    return BitwardenStore(place.bitwarden)
-
-
-STORES: dict[str, Callable[[Place], Store]] = {"age": _age, "environment": _environment, "bitwarden": _bitwarden}
 
 
 def pick(refs: Sequence[Ref], name: str, vault: str) -> Ref:

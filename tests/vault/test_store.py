@@ -4,10 +4,7 @@ import pytest
 
 from tasks.errors import ConfigurationFailure
 from tasks.secret import Secret
-from tasks.vault.age import AgeStore
-from tasks.vault.environment import EnvironmentStore
-from tasks.vault.store import STORES, Field, Item, NoSuchItem, Place, Ref, State, Status, open_store, pick
-from tests.conftest import Home
+from tasks.vault.store import Field, Item, NoSuchItem, Ref, State, Status, pick
 
 REFS = [Ref("1", "mail", "r1"), Ref("2", "mail server", "r2"), Ref("3", "Mail", "r3")]
 
@@ -78,23 +75,6 @@ def test_an_item_shows_no_value() -> None:
         "Item(name='mail', password=****, username=****, notes=****, fields=(Field(name='pin', value=****, "
         "hidden=False),), history=(), id='', revision='', document=****)"
     )
-
-
-def test_the_kind_chooses_the_vault(home: Home) -> None:
-    """Nothing is made by opening one."""
-    place = Place(home.state / "place", Secret("AGE-SECRET-KEY-1"), {"VAULT_X": "y"})
-
-    assert open_store("age", place) == AgeStore(home.state / "place", Secret("AGE-SECRET-KEY-1"))
-    assert open_store("environment", place) == EnvironmentStore({"VAULT_X": "y"})
-    assert list(home.state.iterdir()) == []
-
-
-def test_an_unknown_kind_is_refused_with_the_known_ones(home: Home) -> None:
-    """One sentence for whoever mistyped VAULT."""
-    with pytest.raises(ConfigurationFailure) as failed:
-        open_store("agee", Place(home.state, None, {}))
-
-    assert str(failed.value) == f"VAULT: expected {' or '.join(STORES)}, got 'agee'"
 
 
 @pytest.mark.parametrize(
