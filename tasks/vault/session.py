@@ -78,11 +78,22 @@ class Session:
         state, server, self.synced = (str(found.get(name) or "") for name in ("status", "serverUrl", "lastSync"))
         return Standing(state, server, self.synced)
 
+    def _believed(self) -> Standing:
+        """Return how bw stands; what it says of being signed out is believed when a new bw says so too.
+
+        bw reads its data file without a lock, and another one may be writing it: then it finds no account.
+        """
+        standing = self.standing()
+        if standing.state == SIGNED_OUT and not is_new(self.account):
+            self.close()
+            standing = self.standing()
+        return standing
+
     def open(self) -> None:
         """Sign in and unlock, as far as either is needed."""
         if self._is_open and self._served().is_alive():
             return
-        standing = self.standing()
+        standing = self._believed()
         if standing.state == SIGNED_OUT:
             standing = self._signed_in()
         self._check_server(standing)
@@ -135,7 +146,7 @@ class Session:
             raise
         except Failure as failure:
             self._is_open = False
-            if failure.cause != "signed-out" and self.standing().state == SIGNED_OUT:
+            if failure.cause != "signed-out" and self._believed().state == SIGNED_OUT:
                 raise _signed_out(self.account, failure) from None
             raise
 

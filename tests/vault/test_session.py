@@ -60,6 +60,27 @@ def test_being_signed_out_by_any_answer_is_told_and_mended_by_the_next_chain(fak
     assert fake.store().get("key").password == Secret("one")
 
 
+def test_a_bw_that_finds_no_account_while_another_writes_it_is_not_believed(fake: FakePlace) -> None:
+    """A new one is asked, and nobody signs in anew."""
+    fake.store().list()
+    fake.serve(login("key", "one"), faults=[{"on": "GET /status", "blind": True}])
+
+    fake.store().list()
+    assert fake.asked().count("login --apikey") == 1
+
+
+def test_a_failure_is_told_as_what_it_was_though_bw_finds_no_account_just_then(fake: FakePlace) -> None:
+    store = fake.store()
+    store.list()
+    failing = {"on": "GET /list", "message": "what nobody has seen"}
+    fake.serve(faults=[failing, {"on": "GET /status", "blind": True}])
+    with pytest.raises(Failure) as caught:
+        store.list()
+
+    assert caught.value.cause == "bw"
+    assert store.list() == []
+
+
 def test_a_wrong_master_password_is_told_once(fake: FakePlace) -> None:
     fake.store().list()
     with pytest.raises(Failure) as caught:
