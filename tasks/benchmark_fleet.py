@@ -1,9 +1,11 @@
 """Owns the comparison over many hosts, or one: our command and its peers in turn, the table, the bounds.
 
-All go through the same SOCKS5 port to the same sshd, in turn, so that the machine's moods meet all alike.
+All go through the same SOCKS5 port to the same sshd, in an order that changes each round, so that the machine's moods
+meet all alike.
 """
 
 import os
+import random
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -59,10 +61,8 @@ def run(count: int, runs: int, forks: int) -> list[Outcome]:
             console.step(f"left out: {PSSH}, which the distribution has as a package and is not installed")
         if not tools:
             raise Unavailable("no tool reached any host", next_step="look at what each said above")
-        rounds = [[_measured(tool) for tool in tools] for _ in range(runs)]
-    return [
-        _outcome(tool.name, count, forks, [each[position] for each in rounds]) for position, tool in enumerate(tools)
-    ]
+        rounds = [_round(tools) for _ in range(runs)]
+    return [_outcome(tool.name, count, forks, [each[tool.name] for each in rounds]) for tool in tools]
 
 
 def missed(outcomes: Sequence[Outcome]) -> list[str]:
@@ -153,6 +153,11 @@ def _works(tool: Tool, count: int) -> bool:
     if warm.reached == 0:
         console.step(f"  left out: it reached none of {count} hosts ({warm.took.complaint or warm.took.exit_status})")
     return warm.reached > 0
+
+
+def _round(tools: Sequence[Tool]) -> dict[str, Run]:
+    """Run each once, in an order that no other round has: who follows the heaviest finds the machine still busy."""
+    return {tool.name: _measured(tool) for tool in random.sample(tools, len(tools))}
 
 
 def _measured(tool: Tool) -> Run:

@@ -72,7 +72,7 @@ def test_a_bw_that_finds_no_account_while_another_writes_it_is_not_believed(fake
 def test_a_failure_is_told_as_what_it_was_though_bw_finds_no_account_just_then(fake: FakePlace) -> None:
     store = fake.store()
     store.list()
-    failing = {"on": "GET /list", "message": "what nobody has seen"}
+    failing: dict[str, object] = {"on": "GET /list", "message": "what nobody has seen"}
     fake.serve(faults=[failing, {"on": "GET /status", "blind": True}])
     with pytest.raises(Failure) as caught:
         store.list()
