@@ -16,6 +16,7 @@ from tasks.errors import Unavailable
 STAMP = "lock.sha256"
 DEADLINE = 900.0  # seconds; Ansible alone is fifty megabytes
 LOCK_DEADLINE = DEADLINE
+UV = {"UV_SYSTEM_CERTS": "1", "UV_PYTHON_DOWNLOADS": "never"}  # as `inv` has it: the machine's own
 
 
 def ensure(lock: Path, *, cache: Path, say: Callable[[str], None]) -> Path:
@@ -45,7 +46,7 @@ def _make(folder: Path, lock: Path) -> None:
 
 def _run(*argv: str) -> None:
     # All of our environment: it says where the packages come from.
-    ended = process.run(*argv, deadline=DEADLINE, environment=os.environ)
+    ended = process.run(*argv, deadline=DEADLINE, environment={**os.environ, **UV})
     if ended.exit_status != 0:
         raise Unavailable(
             "the packages cannot be installed", why=ended.complaint, next_step="look at your pip settings"
