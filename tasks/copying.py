@@ -62,13 +62,11 @@ def from_hosts(source: str, target: Path, *, many: bool) -> Copy:
 
 def on_one(settings: Settings, host: str, copy: Copy) -> None:
     """Copy to or from one host and say what came of it."""
-    from tasks.remote import link
-    from tasks.remote.halting import Halt
+    from tasks.remote.link import Commands
     from tasks.remote.places import Storage
 
     meter = Meter(copy.total)
-    connected = link.connect(reach.ways_of(settings).to(host), _show, Halt())
-    with link.Commands(connected) as commands:
+    with Commands(reach.link_to(settings, host)) as commands:
         try:
             copied = copy.make(Storage(commands, host), host, meter.hear)
         finally:
@@ -88,7 +86,7 @@ def on_many(settings: Settings, pattern: str, copy: Copy, forks: int) -> None:
 
     def work(turn: "Turn") -> None:
         with turn.connecting():
-            connected = link.connect(ways.to(turn.name), _show, turn.halt)
+            connected = link.connect(ways.to(turn.name), reach.show, turn.halt)
         with link.Commands(connected) as commands:
             turn.start()
             copies[turn.name] = copy.make(Storage(commands, turn.name), turn.name, meter.hear)
@@ -140,10 +138,6 @@ class Meter:
         if self._is_terminal:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
-
-
-def _show(text: str) -> None:
-    console.step(console.visible(text))
 
 
 def _tell(host: str, copied: "Copied", meter: Meter) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tasks.remote.hostkeys import Store
     from tasks.remote.inventory import Host, Inventory
     from tasks.remote.lines import Frame
+    from tasks.remote.link import Link
     from tasks.remote.ssh import Session
     from tasks.remote.ways import Ways
     from tasks.tailnet import TailnetStatus
@@ -125,14 +126,24 @@ def follow(session: "Session", name: str, line: str, feed: "Feed | None" = None)
     _end_as(name, session.run(line, output.sink(1), output.sink(2), feed))
 
 
-def log_in(settings: Settings, name: str) -> None:
-    """Log in on the host with this terminal, and fail with the shell's status: where there is no ssh to do it."""
+def link_to(settings: Settings, name: str) -> "Link":
+    """Return a connection to the host, logged in; what its server has to say before that is shown."""
     from tasks.remote import link
     from tasks.remote.halting import Halt
 
+    return link.connect(ways_of(settings).to(name), show, Halt())
+
+
+def show(text: str) -> None:
+    """Show a host's own words beside the results."""
+    console.step(console.visible(text))
+
+
+def log_in(settings: Settings, name: str) -> None:
+    """Log in on the host with this terminal, and fail with the shell's status: where there is no ssh to do it."""
     if not (os.isatty(0) and os.isatty(1)):
         raise UsageFailure("a login needs a terminal", next_step="`inv remote.run` or `inv remote.script`")
-    connected = link.connect(ways_of(settings).to(name), lambda text: console.step(console.visible(text)), Halt())
+    connected = link_to(settings, name)
     try:
         _end_as(name, connected.log_in(os.environ.get("TERM") or "dumb"))
     finally:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.errors import Failure, Unavailable, UsageFailure
+from tasks.loopback import HERE
 
 MAP = re.compile(r"(\d{1,5}):(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):(\d{1,5})")
-HERE = "127.0.0.1"
 HIGHEST_PORT = 65535
 CHUNK = 262144
 # Closing sends a reset: the program learns that the connection failed, not that it ended.

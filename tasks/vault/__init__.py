@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from tasks.settings import Settings, vault_references
 
 if TYPE_CHECKING:
     from tasks.vault.session import Session
+    from tasks.vault.store import Trouble
 
 LONGEST_VALUE = 1_000_000  # bytes on stdin; what is longer is no secret but a wrong file
 LONGEST_TYPED = 4095  # bytes; a terminal cuts a longer line without a word (Linux N_TTY_BUF_SIZE)
@@ -32,18 +34,21 @@ def status(_context: Context, json: bool = False) -> None:
     """Say which vault is used, and how it is."""
     settings = load_settings()
     known = known_troubles(settings)
-    for trouble in known:
-        console.step(f"warning: {trouble.what}\n  next: {trouble.next_step}")
+    _warn(known)
     store = open_vault(settings)
     state = store.status()
-    for trouble in state.troubles:
-        console.step(f"warning: {trouble.what}\n  next: {trouble.next_step}")
+    _warn(state.troubles)
     if json:
         document = {"vault": store.name, "state": state.state, "where": state.where, "items": state.items}
         warnings = [trouble.what for trouble in (*known, *state.troubles)]
         console.document({**document, "writable": store.writable, "warnings": warnings})
     else:
         console.say(f"{store.name} vault: {state}")
+
+
+def _warn(troubles: Sequence["Trouble"]) -> None:
+    for trouble in troubles:
+        console.step(f"warning: {trouble.what}\n  next: {trouble.next_step}")
 
 
 @command(name="list", options_help={"json": "the same as one JSON document"})

@@ -95,9 +95,12 @@ class BitwardenStore:
         return ref
 
     def _settled(self, name: str) -> Documents:
-        """Return all items once no other machine can still be taking away its own that has this name too."""
+        """Return all items once no other machine can still be taking away its own that has this name too.
+
+        A moment far ahead of our clock says nothing of how young an item is, and is not waited for.
+        """
         documents = self._session.documents(name)
-        while len(same := _of_name(documents, name)) > 1 and _age(same[-1]["creationDate"]) < RACE:
+        while len(same := _of_name(documents, name)) > 1 and abs(_age(same[-1]["creationDate"])) < RACE:
             time.sleep(RACE_PAUSE)
             self._session.sync()
             documents = self._session.documents(name)

@@ -147,6 +147,15 @@ def test_two_items_of_one_name_are_looked_at_again_while_one_may_go(fake: FakePl
     assert fake.asked().count("POST /sync") >= 2
 
 
+def test_a_clock_that_is_far_off_makes_nobody_wait_for_a_double(fake: FakePlace) -> None:
+    fake.serve(login("key", "one"), login("key", "two", creationDate="2999-01-01T00:00:00.000Z"))
+    with pytest.raises(Failure) as caught:
+        fake.store().get("key")
+
+    assert caught.value.cause == "ambiguous"
+    assert fake.asked().count("POST /sync") == 0
+
+
 def test_a_young_revision_is_looked_at_again_before_it_is_replaced(fake: FakePlace) -> None:
     fake.serve(login("key", "one"))
     store = fake.store()
