@@ -122,7 +122,7 @@ def save_accepted_key(settings: Settings, name: str, key: Secret, node: str = ""
     from tasks.vault.acceptance import acceptance
 
     node = node or settings.hostname or os.uname().nodename
-    note = acceptance(settings.login_server or "Tailscale", node, datetime.now(UTC))
+    note = acceptance(key, settings.login_server or "Tailscale", node, datetime.now(UTC))
     return save_password(settings, name, key, (note,))
 
 

@@ -167,8 +167,12 @@ class Session:
     def _status(self) -> Document:
         try:
             return self._served().ask("GET", "/status", deadline=STATUS_DEADLINE)
-        except TimedOut:
-            # A 403 on its own question for settings leaves bw in pieces; a new one knows how it stands.
+        except Lost:
+            raise
+        except (TimedOut, Unavailable):
+            # A 403 on its own question for settings leaves bw in pieces: it goes on waiting, or says "No session key
+            # available". A new one knows how it stands.
+            self.close()
             return self._served().ask("GET", "/status", deadline=STATUS_DEADLINE)
 
     def _served(self) -> Serve:

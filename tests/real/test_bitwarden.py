@@ -41,7 +41,9 @@ from tests.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 ITEM = "Tailscale auth key"
-ACCEPTED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ by (?P<who>.*); if it was a single-use key, it is spent")
+ACCEPTED = re.compile(
+    r"(?P<said>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ by (?P<who>.*); if it was a single-use key, it is spent) \(key \w{8}\)"
+)
 PROMPT_END = "(hidden; Enter alone = sign in with a browser): "
 OFFER_END = "save it now? [yes/no] "
 KILLS = 15
@@ -172,7 +174,7 @@ def test_the_whole_loop(lab: Lab, node: Node, home: Home, server: Server, accoun
     spent = {**environment_of(node, account, lab), "BW_PASSWORD": server.account.password}
     refused = node.inv("net.up", environment=spent)
     assert (refused.exit_status, refused.stdout) == (77, "")
-    assert f"authkey already used; it was accepted on {accepted[0]}\n" in refused.stderr
+    assert f"authkey already used; it was accepted on {accepted['said']}\n" in refused.stderr
 
 
 def test_up_already_makes_no_vault_call(lab: Lab, node: Node, server: Server, account: dict[str, str]) -> None:  # noqa: F811

@@ -59,13 +59,13 @@ class Request:
 
 @dataclass
 class Account:
-    """The one account of a server."""
+    """The one account of a server. Its secrets are random, so that one found where it must not be is this account's."""
 
     email: str = "someone@example.com"
-    password: str = "the master password"
+    password: str = field(default_factory=lambda: f"the master password {uuid.uuid4()}")
     kdf: Kdf = field(default_factory=Kdf)
     two_step: bool = False
-    client_secret: str = "the client secret of the API key"
+    client_secret: str = field(default_factory=lambda: f"the client secret of the API key {uuid.uuid4()}")
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def __post_init__(self) -> None:

@@ -2,11 +2,13 @@
 
 import errno
 import os
+from datetime import UTC, datetime
 
 import pytest
 
 from tasks.errors import NotSaved
 from tasks.secret import Secret
+from tasks.vault.acceptance import acceptance
 from tasks.vault.age import AgeStore
 from tasks.vault.rescue import (
     deliver,
@@ -17,7 +19,7 @@ from tasks.vault.rescue import (
     save_or_keep,
     save_patiently,
 )
-from tasks.vault.store import Field, Item, Ref
+from tasks.vault.store import Item, Ref
 from tests.conftest import Home
 from tests.vault.conftest import FakePlace, login
 
@@ -25,7 +27,7 @@ DOWN: dict[str, object] = {
     "on": "PUT /object/item",
     "message": "FetchError: connect ECONNREFUSED",
 }
-NOTE = Field("accepted", Secret("2026-11-24T15:04:05Z by Tailscale as box; if it was a single-use key, it is spent"))
+NOTE = acceptance(Secret("the value"), "Tailscale", "box", datetime(2026, 11, 24, tzinfo=UTC))
 NEW = Item("key", Secret("the value"), fields=(NOTE,))
 
 

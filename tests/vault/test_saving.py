@@ -71,7 +71,7 @@ def test_fields_go_with_the_password_in_one_write_and_the_others_stay(vault: Age
     """What told of the replaced key's acceptance goes with it; a person's own field of that name stays."""
     own = (Field("tag", Secret("x")), Field("accepted", Secret("by the boss")))
     vault.put(Item("key", Secret("one"), fields=own), expect=None)
-    moments = [acceptance("Tailscale", "box", datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2)]
+    moments = [acceptance(Secret("two"), "Tailscale", "box", datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2)]
     before = save_password(vault, "key", Secret("two"), moments[:1])
     after = save_password(vault, "key", Secret("three"), moments[1:])
     item = vault.get("key")

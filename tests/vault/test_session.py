@@ -81,6 +81,13 @@ def test_a_failure_is_told_as_what_it_was_though_bw_finds_no_account_just_then(f
     assert store.list() == []
 
 
+def test_a_bw_in_pieces_after_it_was_signed_out_is_replaced_and_the_new_one_knows(fake: FakePlace) -> None:
+    fake.store().list()
+    fake.serve(faults=[{"on": "GET /status", "message": "Error: No session key available", "out": True}])
+
+    assert fake.store()._session.standing().state == "unauthenticated"
+
+
 def test_a_wrong_master_password_is_told_once(fake: FakePlace) -> None:
     fake.store().list()
     with pytest.raises(Failure) as caught:
