@@ -48,7 +48,8 @@ def test(context: Context, containers: bool = False) -> None:
     """
     chosen = options.words()
     # A comparison of speeds means nothing on a busy machine: `inv test -- -m speed` makes it on a quiet one.
-    marker = "containers" if containers else "not containers and not speed"
+    # What tries its luck a hundred times needs a quarter of an hour: `inv test -- -m long`.
+    marker = "containers" if containers else "not containers and not speed and not long"
     pytest = ("-m", "pytest", "-m", marker, *chosen)
     if is_dry(context):
         console.say(f"would run python {' '.join(pytest)}")

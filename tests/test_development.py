@@ -42,7 +42,7 @@ def test_tests_are_chosen_from_any_folder(inv: Inv, programs: Path, home: Home) 
 
 
 def test_dry_run_tells_what_it_would_run(inv: Inv) -> None:
-    assert inv("--dry", "test").stdout == "would run python -m pytest -m not containers and not speed\n"
+    assert inv("--dry", "test").stdout == "would run python -m pytest -m not containers and not speed and not long\n"
     assert inv("--dry", "test", "--containers").stdout == "would run python -m pytest -m containers\n"
     assert inv("--dry", "lint").stdout.splitlines() == [
         "would run ruff check .",
