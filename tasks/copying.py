@@ -76,7 +76,8 @@ def on_one(settings: Settings, host: str, copy: Copy) -> None:
 
 def on_many(settings: Settings, pattern: str, copy: Copy, forks: int) -> None:
     """Copy to or from many hosts at once; say what came of each, and in the end of all."""
-    from tasks.remote import fanout, link, patterns, summary
+    from tasks.remote import fanout, patterns, summary
+    from tasks.remote.link import Commands
     from tasks.remote.places import Storage
 
     # Of many hosts at once nobody is asked anything: an unknown host key is that host's failure.
@@ -86,8 +87,8 @@ def on_many(settings: Settings, pattern: str, copy: Copy, forks: int) -> None:
 
     def work(turn: "Turn") -> None:
         with turn.connecting():
-            connected = link.connect(ways.to(turn.name), reach.show, turn.halt)
-        with link.Commands(connected) as commands:
+            connected = ways.to(turn.name).link(reach.show, turn.halt)
+        with Commands(connected) as commands:
             turn.start()
             copies[turn.name] = copy.make(Storage(commands, turn.name), turn.name, meter.hear)
 

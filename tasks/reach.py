@@ -109,7 +109,7 @@ def store(settings: Settings) -> "Store":
 
 def run_on(settings: Settings, name: str, line: str, frame: "Frame | None" = None) -> None:
     """Run a line in the host's shell and fail with its status; without a line, print the host's report."""
-    with ways_of(settings).to(name).connect() as session:
+    with ways_of(settings).to(name).session() as session:
         if line:
             follow(session, name, frame.around(line) if frame else line, feed_of(frame))
         else:
@@ -128,10 +128,9 @@ def follow(session: "Session", name: str, line: str, feed: "Feed | None" = None)
 
 def link_to(settings: Settings, name: str) -> "Link":
     """Return a connection to the host, logged in; what its server has to say before that is shown."""
-    from tasks.remote import link
     from tasks.remote.halting import Halt
 
-    return link.connect(ways_of(settings).to(name), show, Halt())
+    return ways_of(settings).to(name).link(show, Halt())
 
 
 def show(text: str) -> None:

@@ -108,7 +108,7 @@ def script(
     if is_dry(context):
         console.step(f"would run {file} on {name}: {line}")
         return
-    with reach.ways_of(load_settings()).to(name).connect() as session:
+    with reach.ways_of(load_settings()).to(name).session() as session:
         reach.follow(session, name, frame.around(line), reach.feed_of(frame, content))
 
 

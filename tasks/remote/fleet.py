@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tasks.console import visible
 from tasks.errors import RemoteExit
-from tasks.remote import link
 from tasks.remote.fanout import Turn
-from tasks.remote.feeding import Feed
 from tasks.remote.ways import Ways
+
+if TYPE_CHECKING:
+    from tasks.remote.feeding import Feed
+    from tasks.remote.link import Link
 
 
 class Taker(Protocol):
@@ -32,20 +34,20 @@ class Command:
     ways: Ways
     takers: Callable[[str], tuple[Taker, Taker]]
     say: Callable[[str, str], None]
-    feed: Feed | None = None
+    feed: "Feed | None" = None
 
     def run(self, turn: Turn) -> None:
         """Run it in a host's turn; RemoteExit when it did not end with 0."""
         way = self.ways.to(turn.name)
         with turn.connecting():
-            connected = link.connect(way, lambda text: self.say(turn.name, visible(text)), turn.halt)
+            connected = way.link(lambda text: self.say(turn.name, visible(text)), turn.halt)
         try:
             turn.start()
             self._follow(connected, turn.name)
         finally:
             connected.close()
 
-    def _follow(self, connected: link.Link, name: str) -> None:
+    def _follow(self, connected: "Link", name: str) -> None:
         out, err = self.takers(name)
         try:
             ended = connected.run(self.line, out, err, self.feed)

@@ -1,7 +1,7 @@
 """Owns the connection to one of many hosts: straight on the transport, without Fabric.
 
 Fabric's Connection is a millisecond and a Config for each host, and its import costs as much as ten logins. What is
-done here is what it does in `ssh`, in the same order: dial, key exchange, host key, login, one channel.
+done here is what it does in `ssh`, in the same order: key exchange, host key, login, one channel.
 """
 
 import contextlib
@@ -23,10 +23,6 @@ from tasks.remote.transport import BANNER_SECONDS, BROKEN, Tell, Transport, host
 
 class Reachable(Protocol):
     """What a link needs of the way to a host."""
-
-    def dial(self) -> socket.socket:
-        """Return a socket to the host's SSH port."""
-        ...
 
     def verifier(self) -> Verifier:
         """Return what decides about the host's key."""
@@ -97,10 +93,9 @@ class Commands:
         self._link.close()
 
 
-def connect(way: Reachable, tell: Tell, halt: Halt) -> Link:
-    """Dial, check the host's key, log in, open a channel; asked to halt, whatever of it goes on breaks off."""
+def connect(sock: socket.socket, way: Reachable, tell: Tell, halt: Halt) -> Link:
+    """Check the key of the host at the socket, log in, open a channel; asked to halt, whatever goes on breaks off."""
     verifier, login = way.verifier(), way.login()
-    sock = way.dial()
     began = time.monotonic()
     transport = Transport(sock, kinds=[key.kind for key in verifier.known().keys], tell=tell)
     try:

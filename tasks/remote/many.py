@@ -6,12 +6,15 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tasks.remote import fanout, summary
-from tasks.remote.feeding import Feed
 from tasks.remote.fleet import Command
 from tasks.remote.reporting import Form, Report, Screen
 from tasks.remote.ways import Ways
+
+if TYPE_CHECKING:
+    from tasks.remote.feeding import Feed
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Request:
     limits: fanout.Limits
     form: Form
     coloured: bool
-    feed: Feed | None = None
+    feed: "Feed | None" = None
 
 
 def run(names: Sequence[str], request: Request) -> int:

@@ -6,7 +6,6 @@ connect leaks its thread, output is kept in memory and joined anew at each chunk
 
 import functools
 import socket
-from collections.abc import Callable
 
 from fabric.config import Config
 from fabric.connection import Connection
@@ -18,8 +17,6 @@ from tasks.remote.hostkeys import Verifier
 from tasks.remote.login import Attempts, Login
 from tasks.remote.output import ReaderGone, Sink
 from tasks.remote.transport import BROKEN, KeyPolicy, Tell, Transport, lost, not_connected, words
-
-Dial = Callable[[], socket.socket]
 
 
 class Session:
@@ -53,13 +50,15 @@ class Session:
         self.close()
 
 
-def connect(verifier: Verifier, login: Login, dial: Dial, tell: Tell, *, silence: float = SILENT_SECONDS) -> Session:
-    """Connect to the verifier's host through a socket from `dial`, check its key, log in.
+def connect(
+    sock: socket.socket, verifier: Verifier, login: Login, tell: Tell, *, silence: float = SILENT_SECONDS
+) -> Session:
+    """Check the key of the host at the socket, which the verifier knows, and log in.
 
     `tell` is told what the server has to say before the login (a banner, the link of Tailscale SSH's check mode).
     After `silence` seconds without a byte the server is asked whether it lives, three times in all.
     """
-    connection = _Connection(verifier, login, dial, tell)
+    connection = _Connection(sock, verifier, login, tell)
     connection.silence = silence
     try:
         connection.open()
@@ -69,18 +68,20 @@ def connect(verifier: Verifier, login: Login, dial: Dial, tell: Tell, *, silence
 
 
 class _Gateway:
-    """What Fabric takes for a jump host: it asks for a channel and gets a socket through the proxy."""
+    """What Fabric takes for a jump host: it asks for a channel and gets our socket, once."""
 
-    def __init__(self, dial: Dial) -> None:
-        self._dial = dial
+    def __init__(self, sock: socket.socket) -> None:
+        self._sockets = [sock]
         self.transport = self
 
     def open(self) -> None:
         """Nothing to open: there is no jump host."""
 
     def open_channel(self, kind: str, dest_addr: tuple[str, int], src_addr: tuple[str, int]) -> socket.socket:  # noqa: ARG002
-        """Return the socket. Where to is the dialler's business."""
-        return self._dial()
+        """Return the socket. Fabric would open a connection that has gone again, and know nothing of its command."""
+        if not self._sockets:
+            raise EOFError("it is closed")
+        return self._sockets.pop()
 
 
 class _Runner(Remote):  # type: ignore[misc]
@@ -101,14 +102,14 @@ class _Connection(Connection):  # type: ignore[misc]
     silence = SILENT_SECONDS
     transport: Transport
 
-    def __init__(self, verifier: Verifier, login: Login, dial: Dial, tell: Tell) -> None:
+    def __init__(self, sock: socket.socket, verifier: Verifier, login: Login, tell: Tell) -> None:
         kinds = [key.kind for key in verifier.known().keys]
         super().__init__(
             verifier.name,
             user=login.user,
             port=verifier.port,
             config=_config(),
-            gateway=_Gateway(dial),
+            gateway=_Gateway(sock),
             connect_kwargs={
                 "auth_strategy": Attempts(verifier.host, login),
                 # The client hands over disabled algorithms too; we disable none.

@@ -18,6 +18,8 @@ from tasks.remote.inventory import Host, Inventory
 from tasks.tailnet import TailnetStatus
 
 if TYPE_CHECKING:
+    from tasks.remote.halting import Halt
+    from tasks.remote.link import Link
     from tasks.remote.login import Login
     from tasks.remote.ssh import Session
 
@@ -80,11 +82,20 @@ class Way:
         named = self.host.identity is not None
         return Login(self.host.user or self.ways.user, self._identities(), named)
 
-    def connect(self) -> "Session":
+    def session(self) -> "Session":
         """Return a session: dialled, the host's key checked, logged in."""
+        sock = self.dial()
+        # Not earlier: the host makes its side of the connection ready while we load what speaks SSH.
         from tasks.remote import ssh
 
-        return ssh.connect(self.verifier(), self.login(), self.dial, lambda text: self.ways.say(visible(text)))
+        return ssh.connect(sock, self.verifier(), self.login(), lambda text: self.ways.say(visible(text)))
+
+    def link(self, tell: Callable[[str], None], halt: "Halt") -> "Link":
+        """Return a link: the same for one of many, which breaks off when it is asked to halt."""
+        sock = self.dial()
+        from tasks.remote import link  # not earlier, as above
+
+        return link.connect(sock, self, tell, halt)
 
     def _identities(self) -> tuple[Path, ...]:
         if self.host.identity:

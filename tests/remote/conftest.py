@@ -75,7 +75,7 @@ class Reached:
     def connect(self, login: Login | None = None, *, silence: float = 12.0) -> Session:
         """Log in on a host whose key the tailnet publishes."""
         verifier = self.verifier(f"{self.known.kind} {self.known.blob}")
-        return connect(verifier, login or Login("somebody"), self.dial, self._hear, silence=silence)
+        return connect(self.dial(), verifier, login or Login("somebody"), self._hear, silence=silence)
 
     def _hear(self, text: str) -> None:
         self.said += text

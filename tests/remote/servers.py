@@ -168,7 +168,7 @@ class SSHServer(paramiko.ServerInterface):
         script = self.commands.get(command.decode())
         if script is None:
             return False
-        threading.Thread(target=self._run, args=(script, channel), daemon=True).start()
+        self._due[channel] = script
         return True
 
     def check_channel_pty_request(
@@ -196,8 +196,14 @@ class SSHServer(paramiko.ServerInterface):
         """Run the login shell, if there is one."""
         if self.shell is None:
             return False
-        threading.Thread(target=self._run, args=(self.shell, channel), daemon=True).start()
+        self._due[channel] = self.shell
         return True
+
+    def begin(self, channel: paramiko.Channel) -> None:
+        """Run what was asked for on the channel, now that the client has its yes: no real server speaks before it."""
+        script = self._due.pop(channel, None)
+        if script is not None:
+            threading.Thread(target=self._run, args=(script, channel), daemon=True).start()
 
     def serve(self, listener: socket.socket) -> None:
         """Accept connections until the listener is closed."""
@@ -206,7 +212,7 @@ class SSHServer(paramiko.ServerInterface):
                 client, _ = listener.accept()
             except OSError:
                 return
-            transport = _Server(client, self.signals)
+            transport = _Server(client, self)
             transport.local_version = self.version
             transport.add_server_key(self.key)
             self._transports.append(transport)
@@ -221,6 +227,7 @@ class SSHServer(paramiko.ServerInterface):
 
     def __post_init__(self) -> None:
         self._transports: list[_Server] = []
+        self._due: dict[paramiko.Channel, Script] = {}
 
     def _logged_in(self, yes: bool) -> int:
         self.logins += yes
@@ -233,9 +240,9 @@ class SSHServer(paramiko.ServerInterface):
 
 
 class _Server(paramiko.Transport):
-    """paramiko's server, which notes the signals that a client sends."""
+    """paramiko's server, which notes the signals that a client sends, and answers before it begins."""
 
-    def __init__(self, sock: socket.socket, signals: list[str]) -> None:
+    def __init__(self, sock: socket.socket, server: SSHServer) -> None:
         super().__init__(sock)
         table = paramiko.Transport._channel_handler_table  # type: ignore[attr-defined]
         original = table[paramiko.common.MSG_CHANNEL_REQUEST]
@@ -244,10 +251,11 @@ class _Server(paramiko.Transport):
             peeked = paramiko.Message(message.get_remainder())
             if peeked.get_text() == "signal":
                 peeked.get_boolean()
-                signals.append(peeked.get_text())
+                server.signals.append(peeked.get_text())
                 channel.close()
             else:
                 original(channel, message)
+                server.begin(channel)
 
         self._channel_handler_table = {**table, paramiko.common.MSG_CHANNEL_REQUEST: note}
 

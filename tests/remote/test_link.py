@@ -8,7 +8,6 @@ import paramiko
 import pytest
 
 from tasks.errors import Refused, TimedOut
-from tasks.remote import link
 from tasks.remote.following import Ended
 from tasks.remote.halting import Halt
 from tasks.remote.hostkeys import HostKey
@@ -30,7 +29,7 @@ def crowd(proxy: servers.Socks, host_key: paramiko.PKey, tmp_path: Path) -> Crow
 def test_a_command_runs_and_its_outputs_stay_apart(crowd: Crowd, serve: Serve, heard: Heard) -> None:
     """And its status is its own."""
     crowd.add("web", serve({"it": says(b"out", b"err", 4)}).port)
-    connected = link.connect(crowd.ways().to("web"), str, Halt())  # type: ignore[arg-type]
+    connected = crowd.ways().to("web").link(str, Halt())  # type: ignore[arg-type]
     ended = connected.run("it", heard.out, heard.err)
     connected.close()
 
@@ -44,7 +43,7 @@ def test_an_unknown_key_ends_it_before_the_login(crowd: Crowd, serve: Serve) -> 
     before = threads()
 
     with pytest.raises(Refused, match=r"^the host key of web is unknown: "):
-        link.connect(crowd.ways().to("web"), str, Halt())  # type: ignore[arg-type]
+        crowd.ways().to("web").link(str, Halt())  # type: ignore[arg-type]
 
     assert server.logins == 0
     until(lambda: threads() <= before, what="thread that ended")
@@ -55,7 +54,7 @@ def test_the_word_to_end_ends_the_command_there_and_here(crowd: Crowd, serve: Se
     started, halt = threading.Event(), Halt()
     server = serve({"it": hangs(started)})
     crowd.add("web", server.port)
-    connected = link.connect(crowd.ways().to("web"), str, halt)  # type: ignore[arg-type]
+    connected = crowd.ways().to("web").link(str, halt)  # type: ignore[arg-type]
 
     def end() -> None:
         started.wait(10)
