@@ -150,9 +150,9 @@ def test_a_timeout_ends_the_command_there(crowd: Crowd, serve: Serve) -> None:
     """The server is asked to, before the connection ends."""
     server = serve({WORK: hangs(threading.Event())})
     crowd.add("slow", server.port)
-    results = run(crowd, Limits(timeout=0.5))
+    results = run(crowd, Limits(timeout=2.0))  # a login takes a part of that, on a busy machine
 
-    assert why(results.outcomes[0].failure) == "slow was not done within 0.5 s"
+    assert why(results.outcomes[0].failure) == "slow was not done within 2 s"
     assert server.signals == ["TERM"]
 
 

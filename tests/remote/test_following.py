@@ -115,10 +115,10 @@ def test_a_healthy_command_may_be_silent(reach: Reach, serve: Serve, heard: Hear
     """Longer than three silences, because the server answers."""
 
     def ponder(channel: paramiko.Channel) -> None:
-        channel.status_event.wait(1.0)
+        channel.status_event.wait(2.0)
         channel.send_exit_status(5)
 
-    with reach(serve({"it": ponder}).port).connect(silence=0.1) as session:
+    with reach(serve({"it": ponder}).port).connect(silence=0.4) as session:
         assert session.run("it", heard.out, heard.err).exit_status == 5
 
 
