@@ -271,20 +271,21 @@ def test_a_command_gets_its_secrets_and_becomes_the_process(
     """Exit status and signals are its own; nothing of bw is left to it."""
     put(server, "deploy", "the token", username="robot")
     environment = {**os.environ, **account, "BW_PASSWORD": server.account.password, "TOKEN": "from outside"}
-    (ROOT / ".env.bw-run-test").write_text("TOKEN=vault:deploy\nWHO=vault:deploy/username\nPLAIN=unseen\n")
-    script = 'echo "$TOKEN $WHO ${PLAIN-none} ${BW_PASSWORD-none}"; ls /proc/$$/fd | wc -l; kill -TERM $$'
-    try:
-        ended = subprocess.run(
-            [str(INV), "vault.run", "--", "sh", "-c", script],
-            cwd=ROOT,
-            env={**environment, "TAILNET": "bw-run-test"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    finally:
-        (ROOT / ".env.bw-run-test").unlink()
+    project = home.folder / "project"  # a copy, because references stand in a file of the project's
+    shutil.copytree(ROOT / "tasks", project / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("tasks.py", "invoke.yaml"):
+        shutil.copy(ROOT / name, project)
+    (project / ".env").write_text("TOKEN=vault:deploy\nWHO=vault:deploy/username\nPLAIN=unseen\n")
+    script = 'echo "$TOKEN $WHO ${PLAIN-none} ${BW_PASSWORD-none}"; kill -TERM $$'
+    ended = subprocess.run(
+        [str(INV), "vault.run", "--", "sh", "-c", script],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
     assert (ended.returncode, ended.stdout.splitlines()[0]) == (-signal.SIGTERM, "the token robot none none")
 
