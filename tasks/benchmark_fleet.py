@@ -39,7 +39,7 @@ class Run:
 class Outcome:
     """What one tool took: medians of seconds and CPU seconds, its largest process in bytes.
 
-    `lost` has the hosts lost in each run; `threads` are the most that its first process had, `most_threads` what ours
+    A run that lost hosts had less to do: it counts for the medians only where each of the tool's runs lost some. `lost` has the hosts lost in each run; `threads` are the most that its first process had, `most_threads` what ours
     may have.
     """
 
@@ -169,11 +169,12 @@ def _measured(tool: Tool) -> Run:
 
 
 def _outcome(name: str, count: int, forks: int, runs: Sequence[Run]) -> Outcome:
+    whole = [each for each in runs if each.reached >= count] or runs
     return Outcome(
         name,
         count,
-        statistics.median(each.took.seconds for each in runs),
-        statistics.median(each.took.cpu for each in runs),
+        statistics.median(each.took.seconds for each in whole),
+        statistics.median(each.took.cpu for each in whole),
         max(each.took.memory for each in runs),
         tuple(count - min(count, each.reached) for each in runs),
         max(each.took.threads for each in runs),

@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from tasks.benchmark_fleet import BEGIN, END, Outcome, _measured, _outcome, as_markdown, as_sentence, missed, write_into
+from tasks.benchmark_fleet import (
+    BEGIN,
+    END,
+    Outcome,
+    Run,
+    _measured,
+    _outcome,
+    as_markdown,
+    as_sentence,
+    missed,
+    write_into,
+)
+from tasks.benchmark_measure import Measured
 from tasks.benchmark_peers import FABRIC, OURS, UNCHECKED, YARDSTICK, Tool
 from tasks.errors import Unavailable
 from tests.conftest import Inv
@@ -60,6 +72,15 @@ def test_a_tools_hosts_are_counted_by_what_they_say() -> None:
     runs = [_measured(tool), _measured(tool)]
 
     assert _outcome("two", 3, 32, runs).lost == (1, 1)
+
+
+def test_a_run_that_lost_hosts_counts_only_where_there_is_no_other() -> None:
+    """Who gives hosts up early is not fast."""
+    quick, slow = (Run(Measured(0, seconds, seconds, 1, 1, ""), reached=3) for seconds in (1.0, 3.0))
+    lossy = replace(quick, reached=2)
+
+    assert _outcome("two", 3, 32, [lossy, slow, lossy]).seconds == 3.0
+    assert _outcome("two", 3, 32, [lossy, lossy]).cpu == 1.0
 
 
 def test_the_table_has_the_fastest_first_and_ours_in_bold(tmp_path: Path) -> None:
