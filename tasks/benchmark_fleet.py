@@ -39,7 +39,8 @@ class Run:
 class Outcome:
     """What one tool took: medians of seconds and CPU seconds, its largest process in bytes.
 
-    A run that lost hosts had less to do: it counts for the medians only where each of the tool's runs lost some. `lost` has the hosts lost in each run; `threads` are the most that its first process had, `most_threads` what ours
+    A run that lost hosts had less to do: it counts for the medians only where each of the tool's runs lost some.
+    `lost` has the hosts lost in each run; `threads` are the most that its first process had, `most_threads` what ours
     may have.
     """
 
