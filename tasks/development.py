@@ -4,11 +4,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks import console, options, process
 from tasks.command import Context, command, is_dry, load_settings
-from tasks.errors import Failure, RemoteExit
+from tasks.errors import Failure, RemoteExit, Unavailable
 from tasks.settings import ROOT
+
+if TYPE_CHECKING:
+    from tasks.programs.pins import Pin
 
 PYTHON = sys.executable
 # No address in a lock, and one that holds for every Python and system that the suite supports.
@@ -137,14 +141,29 @@ def relock(context: Context, upgrade: bool = False) -> None:
 
 
 def _bring_in_programs() -> None:
-    """Bring in pytest and its kind, and the programs that the real tests find in the cache."""
-    from tasks.programs.pins import read_pins
-    from tasks.programs.provision import ensure
+    """Bring in pytest and its kind, and the programs that the real tests find in the cache.
+
+    Whoever has no Node goes without bw, and without its tests; CI has it.
+    """
+    from tasks.programs.pins import read_npm_pins, read_pins
 
     _bring_in_development()
-    settings = load_settings()
     for pin in read_pins().values():
-        ensure(pin, source=settings.programs_source, cache=settings.cache_folder, say=console.step)
+        _bring_in(pin)
+    for pin in read_npm_pins().values():
+        try:
+            _bring_in(pin)
+        except Unavailable as failure:
+            if console.in_ci():
+                raise
+            console.step(f"{failure.what}, the tests that run it are skipped: {failure.why}")
+
+
+def _bring_in(pin: "Pin") -> None:
+    from tasks.programs.provision import ensure
+
+    settings = load_settings()
+    ensure(pin, source=settings.programs_source, cache=settings.cache_folder, say=console.step)
 
 
 def _bring_in_development() -> None:

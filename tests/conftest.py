@@ -22,10 +22,12 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import pytest
 
+from tasks import console
+from tasks.errors import Unavailable
 from tasks.programs.pins import pinned
 from tasks.programs.provision import ensure
 
@@ -88,6 +90,7 @@ class Inv(Protocol):
 # The real cache, as the suite itself would find it, before the session's home takes HOME's place.
 _REAL_SOURCE = os.environ.get("PROGRAMS_SOURCE") or "auto"
 _REAL_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "platform-manager"
+IN_CI = console.in_ci()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -127,6 +130,15 @@ def real_programs() -> dict[str, str]:
     return {"PATH": os.pathsep.join([*sorted(folders), os.environ["PATH"]]), "PROGRAMS_SOURCE": "path"}
 
 
+@pytest.fixture(scope="session")
+def real_bw() -> Path:
+    """Return the bw that the suite itself would run; skip where there is no Node for it."""
+    try:
+        return ensure(pinned("bw"), source=_REAL_SOURCE, cache=_REAL_CACHE, say=print).executable("bw")
+    except Unavailable as failure:
+        lacking(f"{failure.what}: {failure.why}")
+
+
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """Give each test a home of its own, and see that nothing of it is alive afterwards."""
@@ -148,6 +160,11 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
 def inv() -> Inv:
     """Return the runner of the real `inv`."""
     return run_inv
+
+
+def lacking(what: str) -> NoReturn:
+    """Skip a test for what this machine lacks. In CI, where nothing that matters is skipped, fail it."""
+    (pytest.fail if IN_CI else pytest.skip)(what)
 
 
 def make_home(folder: Path) -> Home:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Home, Inv
+from tests.conftest import ROOT, Home, Inv, path_without
 
 LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-bench.lock", "requirements-ansible.lock"]
 
@@ -16,7 +16,7 @@ def programs(home: Home, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put programs newer than the pinned ones on PATH, so that `test` has none to install."""
     folder = home.folder / "bin"
     folder.mkdir()
-    for name in ("tailscale", "tailscaled", "headscale"):
+    for name in ("tailscale", "tailscaled", "headscale", "bw"):
         (folder / name).write_text("#!/bin/sh\necho 99.0.0\n")
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
@@ -39,6 +39,20 @@ def test_tests_are_chosen_from_any_folder(inv: Inv, programs: Path, home: Home) 
     passed = inv(f"--search-root={ROOT}", "test", "--", "tests/programs/test_pins.py", folder=home.home)
 
     assert passed.exit_status == 0
+
+
+def test_without_node_the_tests_of_bw_are_skipped_and_in_ci_nothing_is(inv: Inv, programs: Path, home: Home) -> None:
+    others = Path(path_without("node", home.folder / "others"))
+    for folder in (programs, others):
+        (folder / "bw").unlink(missing_ok=True)
+    chosen = ("test", "--", "tests/programs/test_pins.py", "-k", "architecture")
+
+    own, in_ci = (inv(*chosen, environment={"PATH": f"{programs}:{others}", "CI": ci}) for ci in ("", "true"))
+
+    assert own.exit_status == 0
+    assert "cannot get bw 2026.6.0, the tests that run it are skipped: there is no node and npm on PATH" in own.stderr
+    assert (in_ci.exit_status, in_ci.stdout) == (69, "")
+    assert "error: cannot get bw 2026.6.0: there is no node and npm on PATH" in in_ci.stderr
 
 
 def test_dry_run_tells_what_it_would_run(inv: Inv) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Home
+from tests.conftest import ROOT, Home, lacking
 from tests.waiting import until
 
 # Everything that `inv` may use of a machine, apart from Python and uv.
@@ -461,5 +461,5 @@ def use_uv(real: Real) -> None:
     """Put the uv of this virtual environment on PATH."""
     uv = Path(sys.executable).with_name("uv")
     if not uv.exists():
-        pytest.skip("uv is not in this virtual environment: `./inv --with-development --list` brings it in")
+        lacking("uv is not in this virtual environment: `./inv --with-development --list` brings it in")
     (real.checkout.bin / "uv").symlink_to(uv)

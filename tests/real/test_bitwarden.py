@@ -31,7 +31,6 @@ from tests.vault.conftest import (  # noqa: F401 - fixtures
     age_copy,
     authority,
     module_server,
-    real_bw,
     server,
     signed_in,
 )

@@ -19,7 +19,7 @@ from tasks.remote.following import Ended
 from tasks.remote.hostkeys import HostKey, Store, Verifier, parse_key
 from tasks.remote.login import Login
 from tasks.remote.proxy import Proxy
-from tests.conftest import Home
+from tests.conftest import Home, lacking
 from tests.remote import servers
 from tests.remote.conftest import Heard, Reached, discard, threads
 from tests.remote.servers import SSHServer, says
@@ -121,7 +121,7 @@ SetEnv HOME={home}
 def sshd(home: Home, proxy: servers.Socks) -> Iterator[Sshd]:
     """Run sshd as this user, with keys of its own."""
     if SSHD is None:
-        pytest.skip("there is no sshd")
+        lacking("there is no sshd")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     folder, port = home.folder, free_port()

@@ -29,15 +29,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return make_authority(tmp_path_factory.mktemp("authority"))
 
 
-@pytest.fixture(scope="session")
-def real_bw(programs_cache: Path) -> Path:
-    """Return the pinned bw, or skip where nobody installed it."""
-    found = sorted((programs_cache / "programs").glob("bw-*-npm/bw"))
-    if not found:
-        pytest.skip("bw is not installed: `inv programs.install --name=bw`")
-    return found[-1]
-
-
 @pytest.fixture(scope="module")
 def module_server(authority: Authority) -> Iterator[Server]:
     """Run one server for a module's tests."""
