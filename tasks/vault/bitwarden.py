@@ -163,8 +163,8 @@ class BitwardenStore:
 
     def _sent(self, document: Document, before: Document | None) -> Document:
         if before is None:
-            return self._session.call("POST", "/object/item", document)
-        return self._session.call("PUT", f"/object/item/{before['id']}", document)
+            return self._session.write("POST", "/object/item", document)
+        return self._session.write("PUT", f"/object/item/{before['id']}", document)
 
     def _found_after(self, failure: Failure, document: Document, before: Document | None) -> Document:
         """Return the item if the write was taken though its answer was lost; else raise the failure.

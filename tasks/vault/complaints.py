@@ -5,6 +5,7 @@ bw tells everything by text alone: its exit status is 1 whatever happened, and s
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from tasks.errors import Busy, ConfigurationFailure, Failure, Refused, Unavailable
 from tasks.vault.store import Conflict, NoSuchItem
@@ -175,6 +176,27 @@ def failure_of(complaint: Complaint) -> Failure:
         why=_told(complaint.text, ""),
         next_step="`inv vault.status` shows how the vault is",
         cause="bw",
+    )
+
+
+def still_locked(executable: Path) -> Refused:
+    """Return the failure of a bw that unlocks and does not."""
+    return Refused(
+        "bw unlocked the vault and gave a session, but says that it is still locked",
+        why=f"a fault of some bw (2025.12 to 2026.4.1 are known for it); this one is {executable}",
+        next_step="`inv programs.install --name=bw` brings the pinned one; `inv vault.status` tells what is known",
+        cause="still-locked",
+    )
+
+
+def signed_out(host: str, failure: Failure | None) -> Refused:
+    """Return the failure of a bw that finds itself signed out after `failure`, or after nothing that it told."""
+    why = f"{failure.what}: {failure.why}" if failure else "bw says that it is signed out"
+    return Refused(
+        f"{host} signed this machine out; bw has dropped its local copy",
+        why=why,
+        next_step=f"run it again to sign in anew; if that fails, {SIGN_IN}",
+        cause="signed-out",
     )
 
 

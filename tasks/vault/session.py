@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks import files
-from tasks.errors import Busy, ConfigurationFailure, Failure, Refused, TimedOut, Unavailable
+from tasks.errors import Busy, ConfigurationFailure, Failure, TimedOut, Unavailable
 from tasks.secret import Secret
 from tasks.vault.bw import Account
-from tasks.vault.complaints import SIGN_IN
+from tasks.vault.complaints import signed_out, still_locked
 from tasks.vault.serve import Lost, Serve
 from tasks.vault.signin import Person, is_new, parse_session, password_of, sign_in
 from tasks.vault.store import Conflict, NoSuchItem
@@ -24,6 +24,8 @@ STATUS_DEADLINE = 30.0  # seconds; milliseconds once bw is up, which takes one s
 SYNC_DEADLINE = 15.0  # seconds; two are usual where there is news
 SETTLING = 1.0  # seconds after a sync in which bw may not show an item that it has (2026.6.0, busy machine)
 SETTLING_PAUSE = 0.2
+MEMORY_DEADLINE = 2.0  # seconds after a write in which bw may still have the old item in memory; 0.1 was seen
+MEMORY_PAUSE = 0.005
 WRITERS_DEADLINE = 300.0  # seconds; twenty writers of one item at once take five each
 OPEN, LOCKED, SIGNED_OUT = "unlocked", "locked", "unauthenticated"
 Document = dict[str, Any]
@@ -147,8 +149,33 @@ class Session:
         except Failure as failure:
             self._is_open = False
             if failure.cause != "signed-out" and self._believed().state == SIGNED_OUT:
-                raise _signed_out(self.account, failure) from None
+                raise signed_out(self.account.host, failure) from None
             raise
+
+    def write(self, method: str, path: str, document: Document) -> Document:
+        """Write an item, and return it once bw has it in memory too.
+
+        That is a moment after its answer (2026.6.0: one time in four). A list meanwhile would be of the old items, and
+        bw would keep it for as long as it lives (its getAllDecrypted).
+        """
+        written = self.call(method, path, document)
+        if not self._comes_to_remember(written):
+            self.close()  # a new one reads what is on the disk
+        return written
+
+    def _comes_to_remember(self, written: Document) -> bool:
+        end = time.monotonic() + MEMORY_DEADLINE
+        while time.monotonic() < end:
+            try:
+                item = self._served().ask("GET", f"/object/item/{written['id']}", deadline=MEMORY_DEADLINE)
+                if item["revisionDate"] >= written["revisionDate"]:
+                    return True
+            except NoSuchItem:
+                pass  # a new one
+            except Failure:
+                return False
+            time.sleep(MEMORY_PAUSE)
+        return False
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -198,7 +225,7 @@ class Session:
         self._looked = True
         standing = self.standing()
         if standing.state == SIGNED_OUT:
-            raise _signed_out(self.account, None)
+            raise signed_out(self.account.host, None)
         return standing
 
     def _unlock(self) -> None:
@@ -209,9 +236,9 @@ class Session:
         self._unlocked_now = True
         state = self.standing().state
         if state == LOCKED:
-            raise _still_locked(self.account)
+            raise still_locked(self.account.executable)
         if state != OPEN:
-            raise _signed_out(self.account, None)
+            raise signed_out(self.account.host, None)
 
     def _check_unlock(self) -> None:
         """See whether the unlock of this chain has lasted: bw's own question for settings then may sign it out.
@@ -219,7 +246,7 @@ class Session:
         That question is answered beside ours, so the first list, which takes longest, goes before.
         """
         if self._unlocked_now and self.standing().state != OPEN:
-            raise _signed_out(self.account, None)
+            raise signed_out(self.account.host, None)
         self._unlocked_now = False
 
     def _refresh(self) -> None:
@@ -270,22 +297,3 @@ def _age(moment: str) -> float:
         return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
     except (ValueError, TypeError):
         return float("inf")
-
-
-def _still_locked(account: Account) -> Refused:
-    return Refused(
-        "bw unlocked the vault and gave a session, but says that it is still locked",
-        why=f"a fault of some bw (2025.12 to 2026.4.1 are known for it); this one is {account.executable}",
-        next_step="`inv programs.install --name=bw` brings the pinned one; `inv vault.status` tells what is known",
-        cause="still-locked",
-    )
-
-
-def _signed_out(account: Account, failure: Failure | None) -> Refused:
-    why = f"{failure.what}: {failure.why}" if failure else "bw says that it is signed out"
-    return Refused(
-        f"{account.host} signed this machine out; bw has dropped its local copy",
-        why=why,
-        next_step=f"run it again to sign in anew; if that fails, {SIGN_IN}",
-        cause="signed-out",
-    )

@@ -179,6 +179,8 @@ def test_a_further_write_costs_one_request_beside_reads_of_the_copy(fake: FakePl
         "GET /list/object/items",
         "GET /list/object/items",
         "PUT /object/item/id-of-other",
+        "GET /object/item/id-of-other",
+        "GET /object/item/id-of-other",
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tasks.errors import Failure
 from tasks.secret import Secret
+from tasks.vault.store import Item
 from tests.vault.conftest import FakePlace, login
 
 
@@ -106,6 +107,24 @@ def test_a_killed_serve_is_replaced_and_opened_by_the_session_it_had(fake: FakeP
 
     assert store.get("key").password == Secret("one")
     assert fake.asked().count("POST /unlock") == 1
+
+
+@pytest.mark.parametrize("faults", [[], [{"on": "GET /object/item", "die": True}]], ids=["late", "ended"])
+def test_what_was_written_is_what_is_read_next(fake: FakePlace, faults: list[dict[str, object]]) -> None:
+    """Right after a write bw may still have the old items in memory; a list then would keep them there."""
+    fake.serve(login("key", "one"))
+    store = fake.store()
+    item = store.get("key")
+    fake.serve(login("key", "one"), faults=faults)
+
+    store.put(replace(item, password=Secret("two")), expect=item.revision)
+    assert store.get("key").password == Secret("two")
+    store.put(Item("new", Secret("three")), expect=None)
+    assert store.get("new").password == Secret("three")
+    assert [asked for asked in fake.asked() if asked.startswith(("PUT", "POST /object"))] == [
+        "PUT /object/item/id-of-key",
+        "POST /object/item",
+    ]
 
 
 def test_a_data_folder_of_another_server_is_refused(fake: FakePlace) -> None:
