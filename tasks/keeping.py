@@ -16,10 +16,12 @@ from tasks.settings import Settings, followed, tailnet_folder
 
 if TYPE_CHECKING:
     from tasks.vault.bitwarden import BitwardenStore
+    from tasks.vault.bw import Account
     from tasks.vault.session import Session
     from tasks.vault.store import Field, Item, Store, Trouble
 
 ACCOUNTS = "bitwarden.accounts"  # a folder beside the tailnets', whose names have no dot
+_SESSIONS: "dict[Account, Session]" = {}
 
 
 def open_vault(settings: Settings) -> "Store":
@@ -32,12 +34,13 @@ def open_vault(settings: Settings) -> "Store":
 
 
 def bitwarden_session(settings: Settings) -> "Session":
-    """Return this process's one session of the account that the settings name; nothing is started yet."""
+    """Return this process's one session of the account that the settings name, ended with it; nothing is started yet.
+
+    A chain of commands shares it.
+    """
     from tasks.programs.pins import pinned
     from tasks.programs.provision import ensure
     from tasks.vault.bw import Account, account_name
-    from tasks.vault.session import session_of
-    from tasks.vault.signin import Person
 
     programs = ensure(pinned("bw"), source=settings.programs_source, cache=settings.cache_folder, say=console.step)
     own = tailnet_folder(ACCOUNTS)
@@ -54,7 +57,26 @@ def bitwarden_session(settings: Settings) -> "Session":
         password=followed(settings.bw_password, "master password"),
         session=followed(settings.bw_session, "session"),
     )
-    return session_of(account, Person(console.ask_hidden if console.may_ask() else None, console.step))
+    return _session_of(account)
+
+
+def close_sessions() -> None:
+    """End what the sessions run: a program that takes this process's place would keep it."""
+    for session in _SESSIONS.values():
+        session.close()
+
+
+def _session_of(account: "Account") -> "Session":
+    import atexit
+
+    from tasks.vault.session import Session
+    from tasks.vault.signin import Person
+
+    if account not in _SESSIONS:
+        person = Person(console.ask_hidden if console.may_ask() else None, console.step)
+        _SESSIONS[account] = Session(account, person)
+        atexit.register(_SESSIONS[account].close)
+    return _SESSIONS[account]
 
 
 def known_troubles(settings: Settings) -> "list[Trouble]":

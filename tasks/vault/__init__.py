@@ -11,6 +11,7 @@ from tasks.command import Context, command, is_dry, load_settings
 from tasks.errors import ConfigurationFailure, Refused, UsageFailure
 from tasks.keeping import (
     bitwarden_session,
+    close_sessions,
     known_troubles,
     open_vault,
     save_accepted_key,
@@ -125,7 +126,6 @@ def lock(context: Context) -> None:
 def run(context: Context, only: str = "") -> None:
     """Run the words after `--` with the secrets in their environment that lines NAME=vault:ITEM/FIELD of .env name."""
     from tasks.vault.references import KEYS_OF_VAULTS, chosen, resolved
-    from tasks.vault.session import close_sessions
 
     settings, words = load_settings(), options.words()
     if not words:

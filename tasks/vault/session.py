@@ -16,7 +16,7 @@ from tasks.secret import Secret
 from tasks.vault.bw import Account
 from tasks.vault.complaints import signed_out, still_locked
 from tasks.vault.serve import Lost, Serve
-from tasks.vault.signin import Person, is_new, parse_session, password_of, sign_in
+from tasks.vault.signin import Person, is_new, parse_session, sign_in, with_password
 from tasks.vault.store import Conflict, NoSuchItem
 
 FRESH = 60.0  # seconds for which the local copy is read without asking the server for news
@@ -230,8 +230,9 @@ class Session:
 
     def _unlock(self) -> None:
         """Unlock through the running bw. It counts only if there is a session and bw says that it is unlocked."""
-        password = password_of(self.account, self._person)
-        answer = self.call("POST", "/unlock", {"password": password.reveal()})
+        answer = with_password(
+            self.account, self._person, lambda typed: self.call("POST", "/unlock", {"password": typed.reveal()})
+        )
         self._session = parse_session(str(answer.get("raw") or ""))
         self._unlocked_now = True
         state = self.standing().state
@@ -270,25 +271,6 @@ class Session:
                 next_step="set BW_SERVER to that one, or leave BW_DATA_DIR out to have a folder for this server",
                 cause="other-server",
             )
-
-
-_SESSIONS: dict[Account, Session] = {}
-
-
-def session_of(account: Account, person: Person) -> Session:
-    """Return this process's one session of the account, ended with it: a chain of commands shares it."""
-    import atexit
-
-    if account not in _SESSIONS:
-        _SESSIONS[account] = Session(account, person)
-        atexit.register(_SESSIONS[account].close)
-    return _SESSIONS[account]
-
-
-def close_sessions() -> None:
-    """End what the sessions run: a program that takes this process's place would keep it."""
-    for session in _SESSIONS.values():
-        session.close()
 
 
 def _age(moment: str) -> float:

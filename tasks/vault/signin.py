@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tasks import files
 from tasks.errors import ConfigurationFailure, Failure, Refused
@@ -17,7 +18,10 @@ from tasks.vault.complaints import SIGN_IN
 
 LOCK_DEADLINE = 120.0  # seconds; a sign-in takes five, and a person may be typing a code
 REWRITING = 0.1  # seconds; microseconds are usual, but a busy machine may stop bw in between
+TRIES = 3  # as sudo and rbw give
 NO_DATA = 100  # bytes; bw empties a damaged data.json to 24 of them, and one with an account has thousands
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,11 @@ def _by_password(account: Account, person: Person) -> Secret | None:
         raise ConfigurationFailure(
             f"not signed in to {account.host}", why="nothing says as whom", next_step=SIGN_IN, cause="no-login"
         )
-    variables = bw.environment(account, BW_PASSWORD=password_of(account, person))
+    return with_password(account, person, lambda password: _log_in(account, person, password))
+
+
+def _log_in(account: Account, person: Person, password: Secret) -> Secret:
+    variables = bw.environment(account, BW_PASSWORD=password)
     words = ("login", account.email, "--passwordenv", "BW_PASSWORD", "--raw")
     try:
         return parse_session(bw.run(account, *words, variables=variables))
@@ -89,6 +97,18 @@ def _by_password(account: Account, person: Person) -> Secret | None:
     del variables["BW_NOINTERACTION"]
     code = person.ask(f"two-step code for {account.email} at {account.host} (hidden): ")
     return parse_session(bw.run(account, *words, stdin=f"{code.reveal()}\n".encode(), variables=variables))
+
+
+def with_password(account: Account, person: Person, use: Callable[[Secret], T]) -> T:
+    """Return what `use` returns for the master password; a person who mistyped it may type it three times in all."""
+    for _ in range(TRIES - 1):
+        try:
+            return use(password_of(account, person))
+        except Refused as refusal:
+            if account.password or refusal.cause != "master-password":
+                raise
+            person.tell(f"{refusal.what}; once more")
+    return use(password_of(account, person))
 
 
 def password_of(account: Account, person: Person) -> Secret:

@@ -2,12 +2,15 @@
 
 import os
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
-from tasks.errors import Failure
+from tasks.errors import Failure, Refused
 from tasks.secret import Secret
+from tasks.vault.session import Session
+from tasks.vault.signin import Person
 from tasks.vault.store import Item
 from tests.vault.conftest import FakePlace, login
 
@@ -95,6 +98,21 @@ def test_a_wrong_master_password_is_told_once(fake: FakePlace) -> None:
         fake.store(password=Secret("wrong")).list()
 
     assert (caught.value.what, caught.value.cause) == ("the master password is wrong", "master-password")
+    assert fake.asked().count("POST /unlock") == 2
+
+
+@pytest.mark.parametrize(("typed", "is_open"), [("no, no, the master password", True), ("no, no, no", False)])
+def test_a_person_may_type_the_master_password_three_times(fake: FakePlace, typed: str, is_open: bool) -> None:
+    fake.store().list()
+    words = iter(typed.split(", "))
+    session = Session(replace(fake.account, password=None), Person(lambda _: Secret(next(words)), fake.said.append))
+    fake.sessions.append(session)
+    with nullcontext() if is_open else pytest.raises(Refused, match="the master password is wrong"):
+        session.open()
+
+    assert list(words) == []
+    assert fake.said[1:] == ["the master password is wrong; once more"] * 2
+    assert session.standing().state == ("unlocked" if is_open else "locked")
 
 
 def test_a_killed_serve_is_replaced_and_opened_by_the_session_it_had(fake: FakePlace) -> None:
