@@ -7,8 +7,9 @@ What a test module may count on, without asking for it:
 - None of our settings and no CI is inherited from whoever runs the tests.
 - A process or a listening socket that outlives its test is an error of that test; the process is ended.
 
-And what it may ask for: `home` (the folders), `inv` (the runner), `programs_cache` (where the person who runs the tests
-has the real programs), `session_home` (the folders of fixtures that serve many tests).
+And what it may ask for: `home` (the folders), `inv` (the runner), `real_programs` (the variables by which the suite
+finds the real tailscale and headscale), `real_bw` (the real bw), `programs_cache` (where the person who runs the tests
+has them), `session_home` (the folders of fixtures that serve many tests). A test that lacks something calls `lacking`.
 """
 
 import contextlib
