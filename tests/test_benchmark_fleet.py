@@ -23,6 +23,7 @@ from tasks.benchmark_measure import Measured
 from tasks.benchmark_peers import FABRIC, OURS, UNCHECKED, YARDSTICK, Tool
 from tasks.errors import Unavailable
 from tests.conftest import Inv
+from tests.real.terminals import needs_terminals
 
 
 def outcome(name: str, seconds: float = 1.0, cpu: float = 1.0, memory: int = 50_000_000, lost: int = 0) -> Outcome:
@@ -117,6 +118,7 @@ def test_a_readme_without_a_place_is_left_as_it_is(tmp_path: Path) -> None:
     assert readme.read_text() == "nothing"
 
 
+@needs_terminals  # Ansible's raw wants one, and waits for ever
 @pytest.mark.real
 @pytest.mark.timeout(240)
 def test_bench_compares_with_real_tools(inv: Inv, real_programs: dict[str, str]) -> None:

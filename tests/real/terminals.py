@@ -1,11 +1,13 @@
-"""Runs the real inv in a terminal of the test's own, and returns what a person would have seen."""
+"""Runs the real inv in a terminal of the test's own, and tells whether an sshd of the test's own can give one."""
 
+import grp
 import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pexpect
+import pytest
 
 from tests.conftest import INV, ROOT
 
@@ -36,3 +38,21 @@ def shown(child: "pexpect.spawn[str]") -> str:
     child.close()
     assert isinstance(child.logfile_read, io.StringIO)
     return child.logfile_read.getvalue()
+
+
+def _gives_terminals() -> bool:
+    """Whether an sshd of this user can give a terminal: of the group tty it must be, and root alone can make it so.
+
+    The devpts of most machines does (gid=5); without it sshd ends the connection (sshpty.c, pty_setowner).
+    """
+    ends = os.openpty()
+    try:
+        return os.geteuid() == 0 or os.fstat(ends[1]).st_gid == grp.getgrnam("tty").gr_gid
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+needs_terminals = pytest.mark.skipif(
+    not _gives_terminals(), reason="this machine's terminals are not of the group tty: an sshd without root gives none"
+)

@@ -18,7 +18,7 @@ from tasks import environment
 from tasks.loopback import free_port
 from tests.conftest import IN_CI, INV, ROOT, Home, path_without
 from tests.real.conftest import HOST, Lab, Node
-from tests.real.terminals import inv_in_a_terminal, shown
+from tests.real.terminals import inv_in_a_terminal, needs_terminals, shown
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 DEADLINE = 60.0
@@ -227,6 +227,7 @@ def test_a_play_is_played_and_played_again_changes_nothing(up: Node, home: Home,
 
 
 @needs("ssh")
+@needs_terminals
 def test_plain_ansible_works_inside_exec(up: Node, lab: Lab, ansible: dict[str, str], programs_cache: Path) -> None:
     program = programs_cache / "environments" / "ansible" / "bin" / "ansible"
     inventory = lab.state_folder / "lab" / "inventory"
@@ -236,6 +237,7 @@ def test_plain_ansible_works_inside_exec(up: Node, lab: Lab, ansible: dict[str, 
     assert (pinged.exit_status, '"ping": "pong"' in pinged.stdout) == (0, True), pinged.stderr
 
 
+@needs_terminals
 @pytest.mark.parametrize("by", [pytest.param("ssh", marks=needs("ssh")), "ourselves"])
 def test_an_interactive_shell_has_a_terminal_of_its_size(up: Node, home: Home, by: str) -> None:
     """Through a pty: TERM, rows and columns, what is run there draws here, and the exit status."""
