@@ -232,13 +232,16 @@ def _end_what_is_left(folder: Path, before: set[int]) -> list[str]:
 
 
 def _living_in(folder: Path) -> set[int]:
-    """Return the processes, detached ones too, that were started with an environment of this home."""
+    """Return the processes, detached ones too, that were started with an environment or with words of this home.
+
+    sshd writes its title over its environment.
+    """
     marker = str(folder).encode()
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             try:
-                if marker in (entry / "environ").read_bytes():
+                if any(marker in (entry / name).read_bytes() for name in ("environ", "cmdline")):
                     found.add(int(entry.name))
             except OSError:
                 continue  # it is gone, or somebody else's
