@@ -237,6 +237,10 @@ class Session:
         self._unlocked_now = True
         state = self.standing().state
         if state == LOCKED:
+            # So says one too that a 403 is signing out just now; a new one knows.
+            self.close()
+            state = self.standing().state
+        if state == LOCKED:
             raise still_locked(self.account.executable)
         if state != OPEN:
             raise signed_out(self.account.host, None)
