@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tasks import console, options, process
 from tasks.command import Context, command, is_dry, load_settings
 from tasks.errors import Failure, RemoteExit, Unavailable
-from tasks.settings import ROOT
+from tasks.settings import ROOT, Settings
 
 if TYPE_CHECKING:
     from tasks.programs.pins import Pin
@@ -148,21 +148,21 @@ def _bring_in_programs() -> None:
     from tasks.programs.pins import read_npm_pins, read_pins
 
     _bring_in_development()
+    settings = load_settings()
     for pin in read_pins().values():
-        _bring_in(pin)
+        _bring_in(pin, settings)
     for pin in read_npm_pins().values():
         try:
-            _bring_in(pin)
+            _bring_in(pin, settings)
         except Unavailable as failure:
             if console.in_ci():
                 raise
             console.step(f"{failure.what}, the tests that run it are skipped: {failure.why}")
 
 
-def _bring_in(pin: "Pin") -> None:
+def _bring_in(pin: "Pin", settings: Settings) -> None:
     from tasks.programs.provision import ensure
 
-    settings = load_settings()
     ensure(pin, source=settings.programs_source, cache=settings.cache_folder, say=console.step)
 
 

@@ -171,7 +171,7 @@ class Session:
                 if item["revisionDate"] >= written["revisionDate"]:
                     return True
             except NoSuchItem:
-                pass  # a new one
+                pass  # an item just made may not be there at all
             except Failure:
                 return False
             time.sleep(MEMORY_PAUSE)
