@@ -5,9 +5,17 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
 PAUSE = 0.003  # seconds between two looks at all processes
+
+
+class Sighting(NamedTuple):
+    """A process that showed a secret: in its `cmdline` or in its `environ`, and what it was running."""
+
+    where: str
+    argv: tuple[str, ...]
 
 
 def forms(secret: str) -> set[bytes]:
@@ -29,15 +37,17 @@ def files_with(folder: Path, secrets: Sequence[str]) -> list[Path]:
 
 
 @contextmanager
-def watched_processes(secrets: Sequence[str]) -> Iterator[list[str]]:
-    """Look into argv and environment of every process all the time; the list gets who showed a secret, and `looks`."""
+def watched_processes(secrets: Sequence[str]) -> Iterator[list[Sighting]]:
+    """Look into argv and environment of every process all the time; the list gets each that showed a secret."""
     wanted = [form for secret in secrets for form in forms(secret)]
-    found: list[str] = []
+    found: list[Sighting] = []
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(PAUSE):
-            found.extend(_showing(wanted))
+            for entry in Path("/proc").iterdir():
+                if entry.name.isdecimal():
+                    found.extend(_sightings(entry, wanted))
 
     watcher = threading.Thread(target=look)
     watcher.start()
@@ -48,13 +58,25 @@ def watched_processes(secrets: Sequence[str]) -> Iterator[list[str]]:
         watcher.join()
 
 
-def _showing(wanted: Sequence[bytes]) -> Iterator[str]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            for what in ("cmdline", "environ"):
-                content = _read(entry / what)
-                if any(form in content for form in wanted):
-                    yield f"{entry / what} of {_read(entry / 'cmdline')[:80]!r}"
+def _sightings(process: Path, wanted: Sequence[bytes]) -> Iterator[Sighting]:
+    argv, environ = _argv_and_environ(process)
+    for where, content in (("cmdline", argv), ("environ", environ)):
+        if any(form in content for form in wanted):
+            yield Sighting(
+                where, tuple(word.decode(errors="replace") for word in argv.removesuffix(b"\0").split(b"\0"))
+            )
+
+
+def _argv_and_environ(process: Path) -> tuple[bytes, bytes]:
+    """Read both of one program: a process may become another program between two readings, or end.
+
+    A child that was just forked has its parent's environment. While it becomes its own program, and once it has ended,
+    its argv reads as empty.
+    """
+    while True:
+        before, environ, after = (_read(process / what) for what in ("cmdline", "environ", "cmdline"))
+        if before == after or not (before and after):
+            return before or after, environ
 
 
 def _read(path: Path) -> bytes:
