@@ -25,7 +25,6 @@ from tasks.vault.rescue import rescue_vault, rescued
 from tests.conftest import INV, ROOT, Home
 from tests.real.conftest import Lab, Node
 from tests.real.terminals import inv_in_a_terminal, shown
-from tests.real.watching import files_with, holds_any, watched_processes
 from tests.vault.conftest import (  # noqa: F401 - fixtures
     LONG_AGO,
     age_copy,
@@ -37,6 +36,7 @@ from tests.vault.conftest import (  # noqa: F401 - fixtures
 from tests.vault.server import Fault, Server
 from tests.vault.server_crypto import Authority, encrypt
 from tests.waiting import until
+from tests.watching import files_with, holds_any, watched_processes
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 ITEM = "Tailscale auth key"

@@ -11,7 +11,7 @@ from tasks.loopback import free_port
 from tests.conftest import Home
 from tests.real.conftest import Lab, Node, other_tailnet
 from tests.real.terminals import inv_in_a_terminal, shown
-from tests.real.watching import files_with, holds_any, watched_processes
+from tests.watching import files_with, holds_any, watched_processes
 
 pytestmark = pytest.mark.real
 ITEM = "Tailscale auth key"
