@@ -80,13 +80,14 @@ class Session:
         state, server, self.synced = (str(found.get(name) or "") for name in ("status", "serverUrl", "lastSync"))
         return Standing(state, server, self.synced)
 
-    def _believed(self) -> Standing:
-        """Return how bw stands; what it says of being signed out is believed when a new bw says so too.
+    def _believed(self, *doubtful: str) -> Standing:
+        """Return how bw stands; a doubtful state is believed when a new bw says so too.
 
-        bw reads its data file without a lock, and another one may be writing it: then it finds no account.
+        bw reads its data file without a lock, and another one may be writing it: then it finds no account. And one that
+        a 403 is signing out just now says that it is locked.
         """
         standing = self.standing()
-        if standing.state == SIGNED_OUT and not is_new(self.account):
+        if standing.state in doubtful:
             self.close()
             standing = self.standing()
         return standing
@@ -95,7 +96,7 @@ class Session:
         """Sign in and unlock, as far as either is needed."""
         if self._is_open and self._served().is_alive():
             return
-        standing = self._believed()
+        standing = self._believed(SIGNED_OUT)
         if standing.state == SIGNED_OUT:
             standing = self._signed_in()
         self._check_server(standing)
@@ -148,7 +149,7 @@ class Session:
             raise
         except Failure as failure:
             self._is_open = False
-            if failure.cause != "signed-out" and self._believed().state == SIGNED_OUT:
+            if failure.cause != "signed-out" and self._believed(SIGNED_OUT).state == SIGNED_OUT:
                 raise signed_out(self.account.host, failure) from None
             raise
 
@@ -235,11 +236,7 @@ class Session:
         )
         self._session = parse_session(str(answer.get("raw") or ""))
         self._unlocked_now = True
-        state = self.standing().state
-        if state == LOCKED:
-            # So says one too that a 403 is signing out just now; a new one knows.
-            self.close()
-            state = self.standing().state
+        state = self._believed(LOCKED, SIGNED_OUT).state
         if state == LOCKED:
             raise still_locked(self.account.executable)
         if state != OPEN:
