@@ -53,6 +53,12 @@ class Host:
     problem: str = ""
     peer: Peer | None = None
 
+    @property
+    def spellings(self) -> set[str]:
+        """What else the machine is called, in small letters: its address, and its peer's names and addresses."""
+        of_peer = (self.peer.name, self.peer.dns_name, *self.peer.addresses) if self.peer else ()
+        return {each.lower() for each in (self.address, *of_peer)}
+
 
 @dataclass(frozen=True)
 class Inventory:
@@ -80,6 +86,13 @@ class Inventory:
             why=f"did you mean {' or '.join(near)}?" if near else "it is neither in the inventory nor on the tailnet",
             next_step="`inv remote.hosts`",
         )
+
+    def called(self, name: str) -> list[str]:
+        """Return the hosts that a name or address means which is no host's own, the usual ports first; none if none."""
+        wanted = name.lower()
+        if wanted in self.hosts:
+            return [wanted]
+        return [host.name for host in usual_first(self.hosts.values()) if wanted in host.spellings]
 
 
 def load(source: Path) -> Inventory:

@@ -3,13 +3,13 @@
 `web:db` or `web,db`, `web:&prod`, `web:!web3`, `web*`, `~web[0-9]+`, `web[0]`, `web[0:3]` (both ends included), `all`,
 `@file` with a pattern on each line. The order of the parts says nothing: what is added comes first, then `&`, then `!`
 (ansible-core, inventory/manager.py). Stricter in one thing: a part that matches nothing is an error, because a
-misspelt `!web3` would run on web3.
+misspelt `!web3` would run on web3. Wider in one: a machine's other names, and its addresses, mean it too.
 """
 
 import fnmatch
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,22 +30,18 @@ WILD = re.compile(r"[*?\[]")
 def select(pattern: str, inventory: Inventory) -> tuple[str, ...]:
     """Return the names of the hosts that the pattern means, each once; a bad pattern is a usage error.
 
-    A plain name that the inventory does not have is returned too: whether it is on the tailnet is found out there.
+    A plain name that the inventory does not have is added too: whether it is on the tailnet is found out there.
     """
     parts = list(_parts(pattern))
     if not parts:
         raise _bad("expected a pattern of hosts, got an empty one")
-    chooser = _Chooser(inventory)
+    adding, narrowing = _Chooser(inventory), _Chooser(inventory, whole=True)
     added = [part for part in parts if part[0] not in "&!"] or [ALL]
-    chosen = dict.fromkeys(name for part in added for name in chooser.hosts(part))
-    for part in parts:
-        if part[0] == "&":
-            wanted = set(chooser.hosts(part[1:]))
-            chosen = {name: None for name in chosen if name in wanted}
-    for part in parts:
-        if part[0] == "!":
-            for name in chooser.hosts(part[1:]):
-                chosen.pop(name, None)
+    chosen = dict.fromkeys(name for part in added for name in adding.hosts(part))
+    for mark in "&!":
+        for part in parts:
+            if part[0] == mark:
+                chosen = narrowing.narrowed(chosen, part)
     if not chosen:
         raise _bad(f"no host is left of {names.shown(pattern)}")
     return tuple(chosen)
@@ -53,9 +49,13 @@ def select(pattern: str, inventory: Inventory) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Chooser:
-    """Finds the hosts of one part of a pattern."""
+    """Finds the hosts of one part of a pattern.
+
+    Several hosts may be one machine, by other ports or users. Its address means the usual one, or all with `whole`.
+    """
 
     inventory: Inventory
+    whole: bool = False
 
     def hosts(self, part: str) -> Sequence[str]:
         """Return the hosts of a part, in the inventory's order."""
@@ -67,6 +67,13 @@ class _Chooser:
             group, regular = names.shown(index["rest"]), names.shown(f"~{part}")
             raise _bad(f"{names.shown(part)} counts the hosts of {group}, which is no group; {regular} goes by names")
         return _indexed(found, index, part)
+
+    def narrowed(self, chosen: Mapping[str, None], part: str) -> dict[str, None]:
+        """Return what an `&` or a `!` leaves of the chosen hosts."""
+        found = set(self.hosts(part[1:]))
+        if not found & (self.inventory.hosts.keys() | chosen.keys()):
+            raise _bad(f"{names.shown(part[1:])} matches no host and no group")
+        return {name: None for name in chosen if (name in found) == (part[0] == "&")}
 
     def _matching(self, part: str) -> Sequence[str]:
         if part == ALL:
@@ -92,18 +99,28 @@ class _Chooser:
             plain = names.host_name(name)
         except ValueError as error:
             raise _bad(str(error)) from None
-        return (plain if plain in self.inventory.hosts else name,)
+        called = self.inventory.called(plain) or [plain.lower()]
+        return called if self.whole else called[:1]
 
     def _groups(self) -> set[str]:
         return {group for host in self.inventory.hosts.values() for group in host.groups}
 
 
 def _parts(pattern: str) -> Iterator[str]:
-    if pattern.startswith("@"):
-        for line in _lines(Path(pattern[1:])):
-            yield from _split(line)
-    else:
-        yield from _split(pattern)
+    for part in [pattern] if _is_file(pattern) else _split(pattern):
+        if part.startswith("@"):
+            for line in _lines(Path(part[1:])):
+                yield from map(_no_file, _split(line))
+        else:
+            yield part
+
+
+def _is_file(pattern: str) -> bool:
+    """Whether all of it is one @file: its name may have separators in it."""
+    try:
+        return pattern.startswith("@") and Path(pattern[1:]).is_file()
+    except OSError:
+        return False
 
 
 def _split(pattern: str) -> Iterator[str]:
@@ -139,8 +156,14 @@ def _after_separator(text: str, position: int) -> int:
 def _checked(part: str) -> str:
     if part in {"!", "&", "~", "!~", "&~"}:
         raise _bad(f"expected a host or group after {names.shown(part)}")
-    if part.lstrip("!&").startswith("@"):
-        raise _bad(f"expected @file alone, got {names.shown(part)} in a longer pattern")
+    if part.lstrip("!&").startswith("@") and part[0] != "@":
+        raise _bad(f"expected @file to add hosts, got {names.shown(part)}")
+    return part
+
+
+def _no_file(part: str) -> str:
+    if part.startswith("@"):
+        raise _bad(f"expected hosts and groups in the file, got {names.shown(part)}")
     return part
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tasks.errors import UsageFailure
 from tasks.remote.inventory import Host, Inventory
 from tasks.remote.patterns import select
+from tasks.tailnet import Peer
 
 INVENTORY = Inventory(
     {
@@ -55,7 +56,10 @@ INVENTORY = Inventory(
         ("web[0-1]", "web1 web2"),
         ("web[1:]", "web2 web3"),
         ("web[1:]:!web[2]", "web2"),
+        ("WEB1,web1", "web1"),
+        ("web:!Web3", "web1 web2"),
         ("elsewhere", "elsewhere"),
+        ("a.test,A.test:!a.Test:web1", "web1"),
         ("10.0.0.7", "10.0.0.7"),
         ("fd7a::7,web1", "fd7a::7 web1"),
         ("web1.tail.test:db1", "web1.tail.test db1"),
@@ -83,7 +87,10 @@ def test_a_pattern_chooses_as_ansible_does(pattern: str, expected: str) -> None:
         ("-oProxyCommand=x", "--hosts: expected a host name or an address, got '-oProxyCommand=x'"),
         ("web;reboot", "--hosts: expected a host name or an address, got 'web;reboot'"),
         ("~(", "--hosts: '~(' is no regular expression: missing ), unterminated subpattern at position 0"),
-        ("web,@file", "--hosts: expected @file alone, got '@file' in a longer pattern"),
+        ("web:!web4", "--hosts: 'web4' matches no host and no group"),
+        ("web:!databases", "--hosts: 'databases' matches no host and no group"),
+        ("web:&stagin", "--hosts: 'stagin' matches no host and no group"),
+        ("web,!@file", "--hosts: expected @file to add hosts, got '!@file'"),
         ("@/no/such", "--hosts: there is no file '/no/such'"),
         ("a" * 5000, "--hosts: expected at most 4096 characters, got 5000; put the hosts into a file and use @file"),
     ],
@@ -102,6 +109,49 @@ def test_a_file_has_a_pattern_on_each_line(tmp_path: Path) -> None:
     file.write_text("web1\n\n# because\ndb:!db2  # the spare one\n")
 
     assert select(f"@{file}", INVENTORY) == ("web1", "db1")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("100.64.0.3,machine.tail.test,plain,Machine", "plain"),
+        ("all:!100.64.0.3", "db"),
+        ("all:!machine.tail.test.", "db"),
+        ("all:&machine", "admin plain"),
+        ("fd7a::3", "plain"),
+        ("10.1.0.9:!admin", "db"),
+        ("db:!10.1.0.9:plain", "plain"),
+    ],
+)
+def test_other_names_and_addresses_of_a_machine_mean_it(pattern: str, expected: str) -> None:
+    """Added, it is the host on the usual port; excluded, none of its hosts is left."""
+    machine = Peer("machine", "machine.tail.test", ("100.64.0.3", "fd7a::3"), online=True)
+    hosts = (
+        Host("admin", "machine", port=2222, peer=machine),
+        Host("plain", "machine", peer=machine),
+        Host("db", "10.1.0.9"),
+    )
+
+    assert " ".join(select(pattern, Inventory({host.name: host for host in hosts}))) == expected
+
+
+def test_a_file_is_a_part_like_others(tmp_path: Path) -> None:
+    """As for Ansible's `--limit`; alone its name may have any characters."""
+    file, odd = tmp_path / "failed.txt", tmp_path / "a, b:c"
+    file.write_text("web1\nweb2\n")
+    odd.write_text("db\n")
+
+    assert select(f"@{file}:lone:!web2", INVENTORY) == ("web1", "lone")
+    assert select(f"@{odd}", INVENTORY) == ("db1", "db2")
+
+
+def test_a_file_names_no_other_file(tmp_path: Path) -> None:
+    """It would be a file of somebody else's choosing."""
+    file = tmp_path / "hosts"
+    file.write_text("@/etc/hosts\n")
+
+    with pytest.raises(UsageFailure, match="expected hosts and groups in the file, got '@/etc/hosts'"):
+        select(f"@{file}", INVENTORY)
 
 
 def test_a_file_that_is_no_text_is_a_usage_error(tmp_path: Path) -> None:
