@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tasks.remote.fanout import Event, Turn
-    from tasks.remote.places import Copied, Progress, Storage
+    from tasks.remote.places import Copied, Storage
 
 REDRAW_SECONDS = 0.2
 MEGABYTE = 1e6
@@ -27,35 +27,40 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class Copy:
-    """A copy to make on any host; it gets the host's files and the host's name. `total` in bytes, if it is known."""
+    """A copy to make on any host; it gets the host's files and its name. `total` in bytes, if it is known before."""
 
-    make: "Callable[[Storage, str, Progress], Copied]"
+    make: "Callable[[Storage, str, Meter], Copied]"
     total: int | None = None
 
 
 def to_hosts(source: Path, target: str) -> Copy:
     """Return the copy of a file or a folder of this machine to a path there."""
-    from tasks.remote import places, sending
+    from tasks.remote import sending, sums
 
-    digest = places.digest_meanwhile(source) if source.is_file() else None
+    digest = sums.digest_meanwhile(source) if source.is_file() else None
 
-    def make(storage: "Storage", _host: str, progress: "Progress") -> "Copied":
-        return sending.send(storage, source, target, progress, digest)
+    def make(storage: "Storage", _host: str, meter: Meter) -> "Copied":
+        return sending.send(storage, source, target, meter.hear, digest)
 
     return Copy(make, sending.size_of(source))
 
 
-def from_hosts(source: str, target: Path, *, many: bool) -> Copy:
-    """Return the copy of a file or a folder of a host to a path here; of many, each into a folder of its name."""
+def from_hosts(source: str, to: str, *, many: bool) -> Copy:
+    """Return the copy of a file or a folder of a host to a path here; of many, each into a folder of its name.
+
+    A path that ends in a slash is a folder, and is made.
+    """
     from tasks.remote import fetching
 
-    def make(storage: "Storage", host: str, progress: "Progress") -> "Copied":
+    target = Path(to).expanduser()
+
+    def make(storage: "Storage", host: str, meter: Meter) -> "Copied":
         here = target / host if many else target
         try:
-            (here if many else here.parent).mkdir(parents=True, exist_ok=True)
+            (here if many or to.endswith("/") else here.parent).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise NotSaved(f"cannot make the folder {here}", why=os.strerror(error.errno or 0).lower()) from None
-        return fetching.fetch(storage, source, here, progress)
+        return fetching.fetch(storage, source, here, meter.hear, meter.expect)
 
     return Copy(make)
 
@@ -68,7 +73,7 @@ def on_one(settings: Settings, host: str, copy: Copy) -> None:
     meter = Meter(copy.total)
     with Commands(reach.link_to(settings, host)) as commands:
         try:
-            copied = copy.make(Storage(commands, host), host, meter.hear)
+            copied = copy.make(Storage(commands, host), host, meter)
         finally:
             meter.end()
     _tell(host, copied, meter)
@@ -90,7 +95,7 @@ def on_many(settings: Settings, pattern: str, copy: Copy, forks: int) -> None:
             connected = ways.to(turn.name).link(reach.show, turn.halt)
         with Commands(connected) as commands:
             turn.start()
-            copies[turn.name] = copy.make(Storage(commands, turn.name), turn.name, meter.hear)
+            copies[turn.name] = copy.make(Storage(commands, turn.name), turn.name, meter)
 
     def hear(event: "Event | None") -> None:
         if isinstance(event, fanout.Outcome) and not event.failure:
@@ -125,6 +130,10 @@ class Meter:
             self._drawn_at = now
             sys.stderr.write(f"\r\x1b[K{self.line(now - self.started)}")
             sys.stderr.flush()
+
+    def expect(self, count: int) -> None:
+        """Note that so many bytes more will come."""
+        self._total = (self._total or 0) + count
 
     def line(self, seconds: float) -> str:
         """Return the line after so many seconds."""

@@ -6,7 +6,9 @@ import pytest
 
 from tasks import copying
 from tasks.copying import Meter
+from tasks.remote.places import Storage
 from tests.conftest import Inv
+from tests.remote.copies import Shell
 
 
 def test_progress_has_a_rate_and_what_is_left() -> None:
@@ -22,6 +24,25 @@ def test_without_a_total_nothing_is_said_of_the_rest() -> None:
 
     assert meter.line(2.0) == "1.0 MB, 0.5 MB/s"
     assert Meter(10).line(0.0) == "0.0 MB, 0.0 MB/s"
+
+
+def test_what_is_to_come_may_be_known_later() -> None:
+    """A host tells the size of a file when it is asked for it."""
+    meter = Meter(None)
+    meter.expect(2_000_000)
+    meter.hear(1_000_000)
+
+    assert meter.line(2.0) == "1.0 MB, 0.5 MB/s, 2 s left"
+
+
+@pytest.mark.parametrize(("to", "path"), [("new", "new"), ("new/", "new/log"), ("deep/new/", "deep/new/log")])
+def test_a_target_with_a_slash_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, path: str) -> None:
+    (tmp_path / "log").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    copy = copying.from_hosts(str(tmp_path / "log"), to, many=False)
+
+    assert copy.make(Storage(Shell(tmp_path), "web"), "web", Meter(None)).path == path
+    assert (tmp_path / path).read_text() == "x"
 
 
 def test_nothing_is_drawn_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:

@@ -141,7 +141,7 @@ def get(context: Context, host: str = "", hosts: str = "", file: str = "", to: s
     if is_dry(context):
         console.step(f"would copy {file} from {who} to {to}")
         return
-    _copy(host, hosts, copying.from_hosts(file, Path(to).expanduser(), many=bool(hosts)), forks)
+    _copy(host, hosts, copying.from_hosts(file, to, many=bool(hosts)), forks)
 
 
 def _copy(host: str, hosts: str, copy: "Copy", forks: str) -> None:

@@ -13,10 +13,11 @@ import tarfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from tasks.console import visible
 from tasks.errors import Failure, NotSaved, Refused, Unavailable
-from tasks.remote import places
+from tasks.remote import sums
 from tasks.remote.places import CHUNK, Copied, Place, Progress, Storage
 
 # The sum is made meanwhile; it is the last and only line on stderr when all is well.
@@ -28,8 +29,8 @@ PIPE_BYTES = 1024 * 1024
 F_SETPIPE_SZ = 1031  # linux/fcntl.h
 
 
-def fetch(storage: Storage, source: str, target: Path, progress: Progress) -> Copied:
-    """Copy a file or a folder from there to here.
+def fetch(storage: Storage, source: str, target: Path, progress: Progress, expect: Progress | None = None) -> Copied:
+    """Copy a file or a folder from there to here; `expect` hears how many bytes will come, where that is known.
 
     A file goes into a folder that is here; a folder's content becomes that of the target.
     """
@@ -40,13 +41,15 @@ def fetch(storage: Storage, source: str, target: Path, progress: Progress) -> Co
         raise Unavailable(
             f"cannot copy {visible(source)} from {storage.host}", why="there is no plain file or folder there"
         )
-    return _fetch_file(storage, place, target, progress)
+    path = target / PurePosixPath(source).name if target.is_dir() else target
+    return _fetch_file(storage, place, path, progress, expect)
 
 
-def _fetch_file(storage: Storage, place: Place, target: Path, progress: Progress) -> Copied:
-    path = target / _safe(storage, PurePosixPath(place.path).name) if target.is_dir() else target
-    if path.is_file() and path.stat().st_size == place.size and places.digest_of(path) == storage.digest(place.path):
+def _fetch_file(storage: Storage, place: Place, path: Path, progress: Progress, expect: Progress | None) -> Copied:
+    if path.is_file() and path.stat().st_size == place.size and sums.digest_of(path) == storage.digest(place.path):
         return Copied(str(path), 0, 0, 1)
+    if expect:
+        expect(max(place.size, 0))  # of one that may not be read nobody knows
     temporary = path.with_name(f".{secrets.token_hex(6)}.part")
     with _written(path), _removed(temporary):
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
@@ -103,7 +106,9 @@ def _fetch_folder(storage: Storage, place: Place, target: Path, progress: Progre
                 temporary.mkdir(mode=0o700)
                 size = _receive_folder(storage, place, changed, temporary, progress)
                 for number, name in enumerate(changed):
-                    (temporary / str(number)).replace(_inside(storage, target, name))
+                    path = _inside(storage, target, name)
+                    with _written(path):
+                        (temporary / str(number)).replace(path)
     return Copied(str(target), len(changed), size, len(wanted) - len(changed), place.others)
 
 
@@ -185,13 +190,27 @@ class _Unpacker:
             self._failure = self._storage.failure(".", f"it sent no archive: {error}")
 
     def _take_entry(self, archive: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
-        name = entry.name.removeprefix("./")
-        if entry.isdir() or (not entry.isreg() and name not in self._wanted):
+        name = sums.plain(entry.name)
+        if name not in self._numbers:
+            if entry.isreg():
+                _safe(self._storage, name)
             return
-        content = archive.extractfile(entry) if entry.isreg() else None
-        if content is None or name not in self._numbers:
-            _safe(self._storage, name)
+        content = archive.extractfile(entry) if entry.isreg() else self._linked(entry)
+        if content is None:
             return
+        with content:
+            self._write(name, content, entry.mode)
+
+    def _linked(self, entry: tarfile.TarInfo) -> IO[bytes] | None:
+        """Open what a hard link names: it came before, or it is here already and did not have to come."""
+        if not entry.islnk():
+            return None
+        name = _safe(self._storage, sums.plain(entry.linkname))
+        came = self._folder / str(self._numbers.get(name, ""))
+        here = self._folder.parent / name
+        return next((path.open("rb") for path in (came, here) if path.is_file()), None)
+
+    def _write(self, name: str, content: IO[bytes], mode: int) -> None:
         digest = hashlib.sha256()
         with (self._folder / str(self._numbers[name])).open("xb") as file:
             while piece := content.read(CHUNK):
@@ -199,7 +218,7 @@ class _Unpacker:
                 digest.update(piece)
                 self._progress(len(piece))
                 self.size += len(piece)
-            os.fchmod(file.fileno(), file_mode(entry.mode))
+            os.fchmod(file.fileno(), file_mode(mode))
         self._sums[name] = digest.hexdigest()
 
 
@@ -209,7 +228,7 @@ def file_mode(mode: int) -> int:
 
 
 def _is_here(path: Path, digest: str) -> bool:
-    return path.is_file() and not path.is_symlink() and places.digest_of(path) == digest
+    return path.is_file() and not path.is_symlink() and sums.digest_of(path) == digest
 
 
 def _safe(storage: Storage, name: str) -> str:

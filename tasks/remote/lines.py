@@ -85,4 +85,6 @@ def _interpreter(content: bytes) -> list[str]:
 
 def _path(folder: str) -> str:
     # A quoted tilde is none.
-    return f"~/{shlex.quote(folder[2:])}" if folder.startswith("~/") and len(folder) > 2 else shlex.quote(folder)
+    if folder in {"~", "~/"}:
+        return "~"
+    return f"~/{shlex.quote(folder[2:])}" if folder.startswith("~/") else shlex.quote(folder)

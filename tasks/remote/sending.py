@@ -4,6 +4,7 @@ What is there with the same content is left alone. A folder is brought up to dat
 """
 
 import os
+import posixpath
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import IO
 
 from tasks.errors import Unavailable, UsageFailure
-from tasks.remote import places
+from tasks.remote import sums
 from tasks.remote.feeding import PIECE, Feed
 from tasks.remote.output import Sink
-from tasks.remote.places import Copied, Progress, Storage
+from tasks.remote.places import EXECUTABLE, FOLDER, NOTHING, Copied, Listing, Progress, Storage
 
 # $1 the temporary name, $2 the path, $3 the sum, $4 the mode. No tee for the sum: it reads 8 KiB at a time.
 RECEIVE_FILE = """
@@ -59,7 +60,7 @@ def send(
         return _send_folder(storage, _folder(source), target, progress)
     if not source.is_file():
         raise UsageFailure(f"--file: expected a file or a folder, and there is none at {source}")
-    return _send_file(storage, source, target, progress, digest or (lambda: places.digest_of(source)))
+    return _send_file(storage, source, target, progress, digest or (lambda: sums.digest_of(source)))
 
 
 def size_of(source: Path) -> int:
@@ -101,19 +102,39 @@ def _file_feed(source: Path, progress: Progress) -> Feed:
 
 
 def _send_folder(storage: Storage, folder: Folder, target: str, progress: Progress) -> Copied:
-    place = storage.describe(target, deep=True)
+    place = storage.describe(target)
     if place.kind in {"file", "other"}:
         raise Unavailable(f"cannot copy {folder.root} to {place.path} on {storage.host}", why="it is no folder there")
     if place.kind == "orphan":
         raise storage.failure(place.path, "its folder is not there")
-    sums = {name: places.digest_of(folder.root / name) for name in folder.files}
-    changed = {name: digest for name, digest in sums.items() if place.sums.get(name) != digest}
-    missing = [name for name in folder.folders if name not in place.folders]
+    digests = {name: sums.digest_of(folder.root / name) for name in folder.files}
+    wanted = [*folder.folders, *folder.files]
+    there = storage.compare(place.path, wanted) if place.kind == "folder" else Listing.empty(wanted)
+    _check_kinds(storage, place.path, folder, there)
+    changed = {name: digest for name, digest in digests.items() if _is_change(folder, there, name, digest)}
+    missing = [name for name in folder.folders if there.kinds[name] == NOTHING]
     if changed or missing or place.kind == "nothing":
-        words = [storage.temporary(place.path), place.path.rstrip("/")]
+        # Of a folder that is there, the one around it may be somebody else's, or another file system.
+        beside = storage.temporary(place.path) if place.kind == "nothing" else storage.temporary_in(place.path)
+        words = [beside, place.path.rstrip("/") or "/"]
         storage.ask(place.path, RECEIVE_FOLDER, words, _folder_feed(folder, changed, progress))
     size = sum((folder.root / name).stat().st_size for name in changed)
-    return Copied(place.path, len(changed), size, len(sums) - len(changed), folder.others)
+    return Copied(place.path, len(changed), size, len(digests) - len(changed), folder.others)
+
+
+def _check_kinds(storage: Storage, path: str, folder: Folder, there: Listing) -> None:
+    """Refuse a file where a folder is, into which `mv` would put it, and a folder where a file is."""
+    for name in folder.files:
+        if there.kinds[name] == FOLDER:
+            raise storage.failure(posixpath.join(path, name), "a folder is there, where a file shall be")
+    for name in folder.folders:
+        if there.kinds[name] not in {FOLDER, NOTHING}:
+            raise storage.failure(posixpath.join(path, name), "a file is there, where a folder shall be")
+
+
+def _is_change(folder: Folder, there: Listing, name: str, digest: str) -> bool:
+    is_program = bool((folder.root / name).stat().st_mode & 0o100)
+    return there.sums.get(name) != digest or (there.kinds[name] == EXECUTABLE) != is_program
 
 
 def _folder_feed(folder: Folder, changed: Mapping[str, str], progress: Progress) -> Feed:
@@ -146,10 +167,10 @@ def _write_archive(folder: Folder, changed: Mapping[str, str], stream: _Stream) 
     # GNU's format, which busybox reads too. The stubs want what can seek and be read.
     stream_out: IO[bytes] = stream  # type: ignore[assignment]
     with tarfile.open(None, "w|", stream_out, PIECE, format=tarfile.GNU_FORMAT, errors="surrogateescape") as archive:
-        sums = places.sums_text(changed)
+        text = sums.as_text(changed)
         listed = tarfile.TarInfo("sums")
-        listed.size = len(sums)
-        archive.addfile(listed, io.BytesIO(sums))
+        listed.size = len(text)
+        archive.addfile(listed, io.BytesIO(text))
         for name in (".", *folder.folders):
             archive.addfile(_entry(folder.root / name, f"files/{name}", tarfile.DIRTYPE))
         for name in changed:
@@ -160,7 +181,9 @@ def _write_archive(folder: Folder, changed: Mapping[str, str], stream: _Stream) 
 def _entry(path: Path, name: str, kind: bytes) -> tarfile.TarInfo:
     state = path.stat()
     entry = tarfile.TarInfo(name)
-    entry.type, entry.mode, entry.mtime = kind, state.st_mode & 0o777, int(state.st_mtime)
+    # What is in a folder that its owner may not write could not be put in place there.
+    mode = state.st_mode & 0o777 | (0o700 if kind == tarfile.DIRTYPE else 0)
+    entry.type, entry.mode, entry.mtime = kind, mode, int(state.st_mtime)
     entry.size = state.st_size if kind == tarfile.REGTYPE else 0
     return entry
 

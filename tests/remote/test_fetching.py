@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import Failure, Refused, Unavailable
+from tasks.errors import Failure, NotSaved, Refused, Unavailable
 from tasks.remote import fetching
 from tasks.remote.places import Copied, Storage
-from tests.remote.copies import ODD, Shell, archive, content, ignore
+from tests.remote.copies import ODD, Shell, answers, archive, content, ignore
 
 
 def test_a_folder_comes_here_and_afterwards_only_what_changed(storage: Storage, here: Path, tmp_path: Path) -> None:
@@ -49,6 +49,53 @@ def test_a_file_comes_here_once(storage: Storage, here: Path, tmp_path: Path, fo
     assert (path.read_text(), os.access(path, os.X_OK)) == ("text", True)
 
 
+def test_a_file_s_name_here_is_the_one_that_was_asked_for(storage: Storage, shell: Shell, tmp_path: Path) -> None:
+    """Not one that the host chooses (CVE-2019-6111)."""
+    (shell.folder / "log").write_text("x")
+    shell.tamper_out = lambda said: said.replace(b"-\nfile", b"into\nfile")
+    copied = fetching.fetch(storage, "~/log", tmp_path, ignore)
+
+    assert copied.path == str(tmp_path / "log")
+
+
+def test_hard_links_come_as_files(storage: Storage, here: Path, tmp_path: Path) -> None:
+    """What they name may have come before, or be here already."""
+    (here / "linked").hardlink_to(here / "a b")
+    fetching.fetch(storage, str(here), tmp_path / "got", ignore)
+    (tmp_path / "got" / "linked").unlink()
+    again = fetching.fetch(storage, str(here), tmp_path / "got", ignore)
+
+    assert again.files == 1
+    assert content(tmp_path / "got") == content(here)
+
+
+def test_all_of_a_folder_may_hold_a_link_to_what_is_here(storage: Storage, here: Path, tmp_path: Path) -> None:
+    for number in range(2000):
+        (here / f"{number:040}").write_text(str(number))
+    (here / "zz").hardlink_to(here / "plain")
+    fetching.fetch(storage, str(here), tmp_path / "got", ignore)
+    for path in (tmp_path / "got").iterdir():
+        if path.is_file() and path.name != "plain":
+            path.unlink()
+    fetching.fetch(storage, str(here), tmp_path / "got", ignore)
+
+    assert content(tmp_path / "got") == content(here)
+
+
+def test_a_file_that_cannot_be_read_there_is_told_in_its_words(storage: Storage, tmp_path: Path) -> None:
+    """/proc/self/mem is one for root too."""
+    with pytest.raises(Unavailable, match=r"^cannot copy /proc/self/mem on web: .*: Input/output error$"):
+        fetching.fetch(storage, "/proc/self/mem", tmp_path / "got", ignore)
+
+    assert not (tmp_path / "got").exists()
+
+
+def test_a_folder_here_where_a_file_shall_be_is_named(storage: Storage, here: Path, tmp_path: Path) -> None:
+    (tmp_path / "got" / "plain").mkdir(parents=True)
+    with pytest.raises(NotSaved, match=f"^cannot write {tmp_path}/got/plain: is a directory$"):
+        fetching.fetch(storage, str(here), tmp_path / "got", ignore)
+
+
 SUM = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"  # of "foo"
 
 
@@ -56,7 +103,7 @@ SUM = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"  # of "
 def test_a_listed_name_that_leaves_the_target_is_refused(
     storage: Storage, shell: Shell, tmp_path: Path, name: str
 ) -> None:
-    shell.tamper_out = lambda _: f"/x\nfolder\n{SUM}  {name}\n\0.\0\0".encode()
+    shell.tamper_out = answers(f"-\nfolder\n{SUM}  {name}\n\0.\0\0".encode())
     with pytest.raises(Refused) as failure:
         fetching.fetch(storage, "/x", tmp_path / "target" / "got", ignore)
 
@@ -82,8 +129,7 @@ def test_an_archive_that_holds_something_else_than_was_listed_puts_nothing_in_pl
     storage: Storage, shell: Shell, tmp_path: Path, sent: list[tuple[str, bytes, bytes]]
 ) -> None:
     (shell.folder / "a").touch()
-    answers = iter([f".\nfolder\n{SUM}  ./a\n\0.\0\0".encode(), archive(*sent)])
-    shell.tamper_out = lambda _: next(answers)
+    shell.tamper_out = answers(f"-\nfolder\n{SUM}  ./a\n\0.\0\0".encode(), archive(*sent))
     with pytest.raises(Failure):
         fetching.fetch(storage, ".", tmp_path / "got", ignore)
 
@@ -92,8 +138,7 @@ def test_an_archive_that_holds_something_else_than_was_listed_puts_nothing_in_pl
 
 def test_noise_instead_of_an_archive_is_an_error(storage: Storage, shell: Shell, tmp_path: Path) -> None:
     (shell.folder / "a").touch()
-    answers = iter([f".\nfolder\n{SUM}  ./a\n\0.\0\0".encode(), b"noise" * 100_000])
-    shell.tamper_out = lambda _: next(answers)
+    shell.tamper_out = answers(f"-\nfolder\n{SUM}  ./a\n\0.\0\0".encode(), b"noise" * 100_000)
     with pytest.raises(Unavailable, match="it sent no archive"):
         fetching.fetch(storage, ".", tmp_path / "got", ignore)
 

@@ -52,6 +52,11 @@ def test_a_folder_may_be_called_anything(tmp_path: Path) -> None:
     assert run(frame.around("pwd | cat")) == (0, f"{folder}\n", "")
 
 
+@pytest.mark.parametrize("home", ["~", "~/"])
+def test_a_lone_tilde_is_the_login_s_home(home: str) -> None:
+    assert run(lines.frame(["HOME=/usr"], home, sudo=False).around("pwd")) == (0, "/usr\n", "")
+
+
 def test_nothing_of_a_line_runs_in_another_folder() -> None:
     status, out, err = run(lines.frame([], "/nowhere", sudo=False).around("echo a; echo b"))
 
