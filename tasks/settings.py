@@ -118,7 +118,7 @@ def load(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Sett
         vault=values.get("VAULT") or "age",
         vault_item=item or values.get("VAULT_ITEM") or DEFAULT_ITEM,
         vault_identity=_secret(values.get("VAULT_IDENTITY", "")),
-        bw_server=values.get("BW_SERVER", ""),
+        bw_server=_https(values.get("BW_SERVER", "")),
         bw_email=values.get("BW_EMAIL", ""),
         bw_client_id=values.get("BW_CLIENTID", ""),
         bw_client_secret=_secret(values.get("BW_CLIENTSECRET", "")),
@@ -217,6 +217,11 @@ def _address(text: str) -> tuple[str, int]:
             why="the proxy asks nobody for a password, so it listens on this machine alone",
         )
     return host, int(port)
+
+
+def _https(text: str) -> str:
+    """Return an address with its scheme: bw adds this one by itself, and tells the address so from then on."""
+    return text if not text or "://" in text else f"https://{text}"
 
 
 def _flag(name: str, text: str) -> bool:

@@ -8,14 +8,15 @@ machine wait for each other, and an answer that was lost is looked for before an
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
-from tasks.errors import Failure, NotSaved, TimedOut, Unavailable
+from tasks.errors import Busy, Failure, NotSaved, TimedOut, Unavailable
 from tasks.secret import Secret
 from tasks.vault.layout import Document, document_of, item_of, ref_of
-from tasks.vault.session import LOCKED, OPEN, Session, Standing
-from tasks.vault.store import Conflict, Item, Ref, State, Status, Trouble, pick
+from tasks.vault.session import Session
+from tasks.vault.standing import LOCKED, OPEN, Standing
+from tasks.vault.store import Conflict, Item, NoSuchItem, Ref, State, Status, Trouble, pick
 
 YOUNG = 2.1  # seconds; the servers compare whole seconds (Vaultwarden: ciphers.rs; Bitwarden: CipherService.cs)
 LARGEST_SKEW = 10.0  # seconds between our clock, by which bw dates its last sync, and the server's
@@ -58,7 +59,17 @@ class BitwardenStore:
         return sorted(map(ref_of, self._session.documents()), key=lambda ref: (ref.name, ref.id))
 
     def get(self, name: str) -> Item:
-        """Return the item of exactly that name, or of that id."""
+        """Return the item of exactly that name, or of that id; one that our copy does not have is asked for."""
+        try:
+            return self._found(name)
+        except NoSuchItem:
+            if self._session.has_asked:
+                raise
+            with suppress(Unavailable, TimedOut, Busy):
+                self._session.sync()
+            return self._found(name)
+
+    def _found(self, name: str) -> Item:
         documents = self._settled(name)
         ref = pick([ref_of(document) for document in documents], name, self.name)
         return next(item_of(document) for document in documents if document["id"] == ref.id)

@@ -6,17 +6,17 @@ After each failure it asks bw how it stands: a 401 or 403 signs bw out and wipes
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from tasks import files
-from tasks.errors import Busy, ConfigurationFailure, Failure, TimedOut, Unavailable
+from tasks.errors import Busy, Failure, Refused, TimedOut, Unavailable
 from tasks.secret import Secret
 from tasks.vault.bw import Account
 from tasks.vault.complaints import signed_out, still_locked
 from tasks.vault.serve import Lost, Serve
-from tasks.vault.signin import Person, is_new, parse_session, sign_in, with_password
+from tasks.vault.signin import Person, is_new, parse_session, sign_in, sign_in_anew, sign_out, with_password
+from tasks.vault.standing import LOCKED, NOBODY, OPEN, SIGNED_OUT, Standing, check, standing_of
 from tasks.vault.store import Conflict, NoSuchItem
 
 FRESH = 60.0  # seconds for which the local copy is read without asking the server for news
@@ -27,17 +27,7 @@ SETTLING_PAUSE = 0.2
 MEMORY_DEADLINE = 2.0  # seconds after a write in which bw may still have the old item in memory; 0.1 was seen
 MEMORY_PAUSE = 0.005
 WRITERS_DEADLINE = 300.0  # seconds; twenty writers of one item at once take five each
-OPEN, LOCKED, SIGNED_OUT = "unlocked", "locked", "unauthenticated"
 Document = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How bw says it stands: unlocked, locked or unauthenticated; with which server; when it last synced (RFC 3339)."""
-
-    state: str
-    server: str
-    last_sync: str
 
 
 class Session:
@@ -70,15 +60,15 @@ class Session:
     def standing(self) -> Standing:
         """Ask bw how it stands; nobody is asked anything, and nothing leaves this machine."""
         if is_new(self.account):
-            return Standing(SIGNED_OUT, "", "")
+            return NOBODY
         try:
-            found = self._status().get("template") or {}
+            standing = standing_of(self._status())
         except Lost as lost:
             if lost.cause == "signed-out":  # bw serve does not even start without an account
-                return Standing(SIGNED_OUT, "", "")
+                return NOBODY
             raise
-        state, server, self.synced = (str(found.get(name) or "") for name in ("status", "serverUrl", "lastSync"))
-        return Standing(state, server, self.synced)
+        self.synced = standing.last_sync
+        return standing
 
     def _believed(self, *doubtful: str) -> Standing:
         """Return how bw stands; a doubtful state is believed when a new bw says so too.
@@ -99,7 +89,7 @@ class Session:
         standing = self._believed(SIGNED_OUT)
         if standing.state == SIGNED_OUT:
             standing = self._signed_in()
-        self._check_server(standing)
+        check(standing, self.account)
         if standing.state != OPEN:
             self._unlock()
         self._is_open = True
@@ -113,9 +103,14 @@ class Session:
 
     def lock(self) -> None:
         """Forget what opens the vault: every session of this data folder ends."""
-        if not is_new(self.account):
+        if self._believed(SIGNED_OUT).state != SIGNED_OUT:
             self._served().ask("POST", "/lock")
         self.close()
+
+    def sign_out(self) -> None:
+        """Have bw forget the account and its local copy, though the server may be away; the next use signs in anew."""
+        self.close()
+        sign_out(self.account)
 
     def documents(self, wanted: str = "") -> list[Document]:
         """Return every item that is not in the trash, from bw's local copy; fetch news first if it is not fresh.
@@ -134,11 +129,21 @@ class Session:
                 return found
             time.sleep(SETTLING_PAUSE)
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether this chain fetched the server's news."""
+        return self._changed > 0
+
     def sync(self) -> None:
         """Fetch the server's news; its failure is raised."""
         self.open()
         began = datetime.now(UTC).isoformat()
-        self.call("POST", "/sync", deadline=SYNC_DEADLINE)
+        try:
+            self.call("POST", "/sync", deadline=SYNC_DEADLINE)
+        except Refused as refusal:
+            if refusal.cause != "api-key":
+                raise
+            self._take_new_api_key()
         self._looked, self._changed, self.synced = True, time.monotonic(), began
 
     def call(self, method: str, path: str, body: object = None, *, deadline: float = 30.0) -> Document:
@@ -229,6 +234,13 @@ class Session:
             raise signed_out(self.account.host, None)
         return standing
 
+    def _take_new_api_key(self) -> None:
+        """Sign in by the API key that is set now, which fetches all news: bw asks with the one it signed in by."""
+        sign_in_anew(self.account, self._person)
+        self.close()
+        self._session = None
+        self.open()
+
     def _unlock(self) -> None:
         """Unlock through the running bw. It counts only if there is a session and bw says that it is unlocked."""
         answer = with_password(
@@ -258,20 +270,12 @@ class Session:
             return
         try:
             self.sync()
-        except (Unavailable, TimedOut, Busy) as failure:
+        except (Unavailable, TimedOut, Busy, Refused) as failure:
+            if isinstance(failure, Refused) and failure.cause != "api-key":
+                raise
             self._person.tell(f"reading the copy of {self.synced or 'an unknown time'}: {failure.what}")
             self._looked = True
             self.open()
-
-    def _check_server(self, standing: Standing) -> None:
-        wanted = self.account.server.rstrip("/")
-        if standing.server.rstrip("/") not in {wanted, wanted or "https://bitwarden.com"}:
-            raise ConfigurationFailure(
-                f"bw's data folder {self.account.folder} belongs to another server",
-                why=f"expected {wanted or 'https://bitwarden.com'}, found {standing.server or 'https://bitwarden.com'}",
-                next_step="set BW_SERVER to that one, or leave BW_DATA_DIR out to have a folder for this server",
-                cause="other-server",
-            )
 
 
 def _age(moment: str) -> float:

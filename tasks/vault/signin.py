@@ -3,9 +3,10 @@
 Signing in happens once per account and machine, unlocking once per chain of commands.
 """
 
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,6 +68,24 @@ def sign_in(account: Account, person: Person) -> Secret | None:
     return None
 
 
+def sign_in_anew(account: Account, person: Person) -> None:
+    """Sign bw in beside its account, and let that take the account's place: until then the local copy stays."""
+    beside = replace(account, folder=account.folder.with_name(f"{account.folder.name}.new"))
+    with files.lock(account.lock.with_suffix(".anew.lock"), deadline=LOCK_DEADLINE):
+        try:
+            sign_in(beside, person)
+            (beside.folder / "data.json").replace(account.folder / "data.json")
+        finally:
+            shutil.rmtree(beside.folder, ignore_errors=True)
+
+
+def sign_out(account: Account) -> None:
+    """Have bw forget the account and its copy; where there is none, nothing is done."""
+    with files.lock(account.lock.with_suffix(".signin.lock"), deadline=LOCK_DEADLINE):
+        if not is_new(account):
+            bw.run(account, "logout")
+
+
 def _by_api_key(account: Account) -> None:
     if account.client_secret is None:
         raise ConfigurationFailure(
@@ -118,6 +137,7 @@ def password_of(account: Account, person: Person) -> Secret:
     if person.ask is None:
         raise Refused(
             "the bitwarden vault is locked, and there is nobody to ask for the master password",
+            why="BW_SESSION is set, but does not open it: a later unlock replaced it" if account.session else "",
             next_step='set BW_PASSWORD (or file:PATH in it), or BW_SESSION: `eval "$(inv vault.unlock)"`',
             cause="locked",
         )

@@ -10,8 +10,20 @@ import pytest
 from tasks.errors import Failure
 from tasks.secret import Secret
 from tasks.vault.saving import save_password
-from tasks.vault.store import Conflict, Item, State
+from tasks.vault.store import Conflict, Item, NoSuchItem, State
 from tests.vault.conftest import FakePlace, login
+
+
+def test_an_item_that_a_fresh_copy_does_not_have_is_asked_for_once(fake: FakePlace) -> None:
+    """Another machine may have made it since."""
+    fake.store().list()
+    fake.serve(login("key", "one"))
+    store = fake.store()
+
+    assert store.get("key").password == Secret("one")
+    with pytest.raises(NoSuchItem):
+        store.get("another")
+    assert fake.asked().count("POST /sync") == 1
 
 
 def test_status_says_how_it_stands(fake: FakePlace) -> None:

@@ -372,6 +372,30 @@ def test_wrong_credentials_are_told_apart(server: Server, real_bw: object, home:
     assert (caught.value.exit_status, caught.value.cause) == (77, causes[change])
 
 
+def test_an_api_key_that_was_replaced_elsewhere_is_replaced_here(
+    place: Place, make: Make, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong one leaves the copy as it is, and readable; the right one is taken at the next news."""
+    make(KEY, "one")
+    place.store().refresh()
+    age_copy(place.account.folder)
+    monkeypatch.setattr(server.account, "client_secret", "replaced")
+    server.put("news", "two")
+
+    assert place.store().get(KEY).password == Secret("one")
+    assert place.said[-1].endswith(": localhost:%d refuses the API key" % server.port)
+    assert place.store(client_secret=Secret("replaced")).get("news").password == Secret("two")
+
+
+def test_a_machine_that_signed_out_signs_in_anew(place: Place, make: Make) -> None:
+    """So is a master password taken that was changed elsewhere: bw compares with what it has."""
+    make(KEY, "one")
+    place.store()._session.sign_out()
+    assert place.store()._session.standing().state == "unauthenticated"
+
+    assert place.store().get(KEY).password == Secret("one")
+
+
 def test_an_unlock_that_loses_the_account_is_no_success(server: Server, real_bw: object, home: Home) -> None:
     """After a login bw asks for its settings; a 403 there signs it out though it prints a session."""
     account = account_of(server, real_bw, home.state / "data", home.runtime)  # type: ignore[arg-type]

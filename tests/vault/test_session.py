@@ -155,6 +155,66 @@ def test_a_data_folder_of_another_server_is_refused(fake: FakePlace) -> None:
     assert caught.value.why == "expected https://other.example, found https://vault.example"
 
 
+def test_a_data_folder_of_another_account_is_refused(fake: FakePlace) -> None:
+    """Its secrets are somebody else's, and ours would go there."""
+    fake.store(email="A@Example.com").list()
+    with pytest.raises(Failure) as caught:
+        fake.store(email="b@example.com").list()
+
+    assert (caught.value.exit_status, caught.value.cause) == (78, "other-account")
+    assert caught.value.why == "expected b@example.com, found a@example.com"
+
+
+def test_an_api_key_that_was_replaced_elsewhere_is_replaced_here(fake: FakePlace) -> None:
+    """bw goes on with the one by which it signed in, and no command of ours could tell it another."""
+    fake.store().list()
+    fake.account = replace(fake.account, client_secret=Secret("a new one"))
+    fake.serve(login("key", "one"))
+    store = fake.store()
+    store.refresh()
+
+    assert store.get("key").password == Secret("one")
+    assert fake.asked().count("login --apikey") == 2
+    assert [path.name for path in fake.account.folder.parent.glob("data*")] == ["data"]
+
+
+def test_a_refused_api_key_leaves_the_copy_to_be_read(fake: FakePlace) -> None:
+    """The one that is set may be as old as the one that bw has."""
+    fake.serve(login("key", "one"))
+    fake.store().list()
+    data = fake.account.folder / "data.json"
+    data.write_text(data.read_text().replace('"synced": "20', '"synced": "19'))
+    fake.server_file.write_text(fake.server_file.read_text().replace("the client secret", "a new one"))
+    before = data.read_text()
+    store = fake.store()
+
+    assert store.get("key").password == Secret("one")
+    assert fake.said[-1].endswith(": vault.example refuses the API key")
+    with pytest.raises(Refused) as caught:
+        store.refresh()
+    assert (caught.value.cause, data.read_text()) == ("api-key", before)
+
+
+def test_signing_out_forgets_the_account_and_the_next_use_signs_in(fake: FakePlace) -> None:
+    fake.store().list()
+    fake.store()._session.sign_out()
+    fake.store()._session.sign_out()
+    assert fake.asked().count("logout") == 1
+    assert fake.store()._session.standing().state == "unauthenticated"
+
+    fake.store().list()
+    assert fake.asked().count("login --apikey") == 2
+
+
+def test_what_is_signed_out_needs_no_lock(fake: FakePlace) -> None:
+    fake.store().list()
+    data = fake.account.folder / "data.json"
+    data.write_text(data.read_text().replace('"user"', '"nobody"'))
+    fake.store()._session.lock()
+
+    assert fake.asked().count("POST /lock") == 0
+
+
 def test_looking_how_it_stands_asks_for_nothing(fake: FakePlace) -> None:
     assert fake.store(password=None)._session.standing().state == "unauthenticated"
     fake.store().list()
