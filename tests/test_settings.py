@@ -206,14 +206,14 @@ def test_the_proxy_has_any_port(tmp_path: Path, port: int) -> None:
         ("off", False),
     ],
 )
-def test_a_bitwarden_server_without_a_scheme_has_the_one_that_bw_gives_it(tmp_path: Path) -> None:
-    assert load(tmp_path, BW_SERVER="vault.example:8443").bw_server == "https://vault.example:8443"
-    assert load(tmp_path, BW_SERVER="http://vault.example").bw_server == "http://vault.example"
-
-
 def test_a_flag_is_true_or_false(tmp_path: Path, text: str, value: bool) -> None:
     """In the usual words."""
     assert load(tmp_path, TS_SSH=text).ssh == value
+
+
+def test_a_bitwarden_server_without_a_scheme_has_the_one_that_bw_gives_it(tmp_path: Path) -> None:
+    assert load(tmp_path, BW_SERVER="vault.example:8443").bw_server == "https://vault.example:8443"
+    assert load(tmp_path, BW_SERVER="http://vault.example").bw_server == "http://vault.example"
 
 
 def test_any_other_flag_is_refused(tmp_path: Path) -> None:

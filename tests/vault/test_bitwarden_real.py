@@ -383,7 +383,7 @@ def test_an_api_key_that_was_replaced_elsewhere_is_replaced_here(
     server.put("news", "two")
 
     assert place.store().get(KEY).password == Secret("one")
-    assert place.said[-1].endswith(": localhost:%d refuses the API key" % server.port)
+    assert place.said[-1].endswith(f": {place.account.host} refuses the API key")
     assert place.store(client_secret=Secret("replaced")).get("news").password == Secret("two")
 
 
