@@ -101,6 +101,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith(NOT_INHERITED) or name.upper() in NOT_INHERITED_EITHER]:
         del os.environ[name]
     os.environ.update(variables(config.stash[SESSION_HOME]))
+    # Where `tmp_path` lies: paths in there are short.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/tmp")
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
@@ -147,6 +149,8 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     own = make_home(folder)
     for name, value in variables(own).items():
         monkeypatch.setenv(name, value)
+    # Asked once, it does not look at TMPDIR again; a lab of whoever runs the tests would be found.
+    monkeypatch.setattr(tempfile, "tempdir", str(own.temporary))
     children, sockets = _children(), _listening()
     try:
         yield own

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tasks import running
+from tasks.loopback import free_port
 from tests.conftest import ROOT, Home, Inv, make_home, run_inv, variables
 from tests.real.conftest import HOST, Lab, Node
 from tests.waiting import until
@@ -174,7 +175,9 @@ def ordinary(real_programs: dict[str, str]) -> Iterator[Ordinary]:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, NOBODY, NOBODY)
         search = os.pathsep.join([str(folder / "bin"), "/usr/local/bin", "/usr/bin", "/bin"])
-        environment = {**variables(own), "PATH": search, "PROGRAMS_SOURCE": "path", "LANG": "C.UTF-8"}
+        # Whoever runs the tests may have their own network up, on the usual port.
+        apart = {"TAILNET": "lab", "TS_SOCKS5_SERVER": f"127.0.0.1:{free_port()}"}
+        environment = {**variables(own), **apart, "PATH": search, "PROGRAMS_SOURCE": "path", "LANG": "C.UTF-8"}
         person = Ordinary(own, checkout, environment)
         if person.inv("--version").returncode != 0:
             pytest.skip(f"an ordinary user cannot run {sys.executable}")
