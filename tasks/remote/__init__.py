@@ -73,7 +73,7 @@ def run(
 
         limits = fanout.limits(forks, timeout, retries, fail_fast=fail_fast)
         line = _line(command)
-        form = reporting.Form(fold, json, Path(output_dir) if output_dir else None, facts=not line)
+        form = reporting.form(output_dir, fold=fold, json=json, facts=not line)
         _run_on_many(context, (host, hosts), _Job(line, frame), limits, form)
         return
     if forks or timeout or retries or fail_fast or fold or json or output_dir:

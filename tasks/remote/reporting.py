@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.console import visible
-from tasks.errors import RemoteExit
+from tasks.errors import RemoteExit, UsageFailure
 from tasks.remote import report, summary
 from tasks.remote.fanout import CANCELLED, Event, Outcome, Results
 from tasks.remote.fleet import Taker
@@ -33,6 +33,15 @@ class Form:
     facts: bool = False
 
 
+def form(folder: str, *, fold: bool, json: bool, facts: bool) -> Form:
+    """Return the form that the options mean; no folder is an empty text."""
+    if fold and (json or folder):
+        raise UsageFailure(
+            "--fold shows equal output once on the screen: expected neither --json nor --output-dir beside it"
+        )
+    return Form(fold, json, Path(folder) if folder else None, facts)
+
+
 @dataclass(frozen=True)
 class Screen:
     """What people see with: whether stdout may be coloured, whether stderr is a terminal, and how wide it is."""
@@ -53,18 +62,15 @@ class Report:
         width = min(WIDEST_LABEL, max(map(len, names)))
         self._labels = Labels(width, self._write, coloured=screen.coloured)
         self._folder = OutputFolder(form.folder) if form.folder else None
+        if self._folder:
+            for name in names:
+                self._sinks(name)  # removes what an earlier run left: a host that is not reached writes nothing over it
         self.tick = TICK if screen.live else None
 
     def takers(self, name: str) -> tuple[Taker, Taker]:
         """Return what takes a host's stdout and stderr."""
-        if self._folder:
-            return self._folder.sink(name, "out"), self._folder.sink(name, "err")
-        if self._form.fold or self._form.json:
-            pair = self._kept[name] = Pair(Kept(), Kept())
-            return pair.out, pair.err
-        if self._form.facts:
-            return Facts(self._labels.sink(name, 1)), self._labels.sink(name, 2)
-        return self._labels.sink(name, 1), self._labels.sink(name, 2)
+        out, err = self._sinks(name)
+        return Facts(out) if self._form.facts else out, err
 
     def say(self, name: str, text: str) -> None:
         """Say something about a host, on stderr."""
@@ -95,6 +101,14 @@ class Report:
             in_order = [outcome.name for outcome in results.outcomes if outcome.name in self._kept]
             self._put(1, _groups(folded({name: self._kept[name] for name in in_order})))
         self._put(2, [f"\n{summary.as_table(results.outcomes, seconds)}\n"])
+
+    def _sinks(self, name: str) -> tuple[Taker, Taker]:
+        if self._folder:
+            return self._folder.sink(name, "out"), self._folder.sink(name, "err")
+        if self._form.fold or self._form.json:
+            pair = self._kept[name] = Pair(Kept(), Kept())
+            return pair.out, pair.err
+        return self._labels.sink(name, 1), self._labels.sink(name, 2)
 
     def _put(self, descriptor: int, texts: "Iterator[str] | Sequence[str]") -> None:
         for text in texts:
@@ -131,7 +145,8 @@ class Facts:
     def close(self) -> None:
         """Give the line on."""
         facts = report.parse(bytes(self._answer))
-        self._taker((report.one_line(facts) if facts else "it does not say how it is").encode())
+        line = report.one_line(facts) if facts else "it does not say how it is"
+        self._taker(f"{line}\n".encode())
         self._taker.close()
 
 

@@ -354,6 +354,7 @@ def test_many_hosts_report_one_line_each(tailnet: Tailnet) -> None:
         (["--hosts=web", "--host=web", "--command=x"], "expected --host or --hosts, got both"),
         (["--host=web", "--json", "--command=x"], "expected --hosts beside --forks, --timeout,"),
         (["--hosts=web:!nosuch*", "--command=x"], "--hosts: 'nosuch*' matches no host and no group"),
+        (["--hosts=web", "--fold", "--output-dir=out"], "--fold shows equal output once on the screen: expected"),
         (["--hosts=web", "--timeout=soon", "--command=x"], "--timeout: expected a time such as 30s, 5m or 2h"),
     ],
 )

@@ -91,6 +91,23 @@ def test_a_folder_has_every_output_and_the_list_of_those_that_failed(crowd: Crow
     }
 
 
+def test_a_folder_keeps_nothing_of_an_earlier_run_of_a_host_that_is_not_reached_now(
+    crowd: Crowd, tmp_path: Path
+) -> None:
+    """What it wrote then would pass for what it writes now; files of hosts that were not chosen are their owner's."""
+    folder = tmp_path / "out"
+    run(crowd, Form(folder=folder))
+    for name in ("web1", "db"):
+        crowd.proxy.routes[f"{name}.tail.test:22"] = servers.REFUSED
+        crowd.refused[f"{name}.tail.test"] = "connection was refused"
+    run(crowd, Form(folder=folder), ("web1", "db"))
+
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "web2.out": b"same\n",
+        "failed.txt": b"web1\ndb\n",
+    }
+
+
 def test_a_reader_that_goes_away_ends_the_run(crowd: Crowd) -> None:
     """As with every program in a pipe."""
     reader, writer = os.pipe()

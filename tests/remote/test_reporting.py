@@ -1,13 +1,14 @@
 """What is shown meanwhile, and where a terminal is there."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tasks.errors import RemoteExit, Unavailable
+from tasks.errors import RemoteExit, Unavailable, UsageFailure
 from tasks.remote.fanout import CANCELLED, Outcome, Results, Started
 from tasks.remote.progress import TICK
-from tasks.remote.reporting import Form, Report, Screen
+from tasks.remote.reporting import Form, Report, Screen, form
 
 PLAIN = Screen(coloured=False, live=False, columns=lambda: 80)
 TERMINAL = Screen(coloured=True, live=True, columns=lambda: 80)
@@ -78,3 +79,38 @@ def test_a_report_is_one_line_for_each_host(answer: bytes, line: str, capfd: pyt
     taker.close()
 
     assert capfd.readouterr().out == line
+
+
+def test_a_report_can_be_read_in_every_form(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Hosts that are equal fold, and files and documents have the line too, not what the script said."""
+    for asked in (Form(fold=True, facts=True), Form(json=True, facts=True), Form(folder=tmp_path, facts=True)):
+        report = Report(["web1", "web2"], asked, PLAIN)
+        for name, noise in (("web1", b"welcome\n"), ("web2", b"")):
+            out, err = report.takers(name)
+            out(noise + b"platform-report:system=Testix 1\n")
+            out.close()
+            err.close()
+        outcomes = tuple(Outcome(name, None, 1.0, 1) for name in ("web1", "web2"))
+        report.finish(Results(outcomes, interrupted=False), 1.0)
+    groups, brace, document = capfd.readouterr().out.partition("{")
+
+    assert groups == "── web1, web2 (2 hosts) ──\nTestix 1\n"
+    assert [host["stdout"] for host in json.loads(brace + document)["hosts"]] == ["Testix 1\n"] * 2
+    assert [(tmp_path / f"web{number}.out").read_text() for number in (1, 2)] == ["Testix 1\n"] * 2
+
+
+def test_the_options_mean_a_form() -> None:
+    """A document names the folder that has its outputs."""
+    assert form("out", fold=False, json=True, facts=True) == Form(json=True, folder=Path("out"), facts=True)
+    assert form("", fold=True, json=False, facts=False) == Form(fold=True)
+
+
+@pytest.mark.parametrize(("folder", "json_too"), [("out", False), ("", True), ("out", True)])
+def test_output_that_goes_elsewhere_cannot_be_folded(folder: str, json_too: bool) -> None:
+    """And is not left unfolded in silence."""
+    with pytest.raises(UsageFailure) as failure:
+        form(folder, fold=True, json=json_too, facts=False)
+
+    assert str(failure.value) == (
+        "--fold shows equal output once on the screen: expected neither --json nor --output-dir beside it"
+    )
