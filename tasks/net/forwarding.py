@@ -7,9 +7,11 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from tasks.console import visible
 from tasks.errors import Failure, Unavailable, UsageFailure
 from tasks.loopback import HERE
 
@@ -18,6 +20,7 @@ HIGHEST_PORT = 65535
 CHUNK = 262144
 # Closing sends a reset: the program learns that the connection failed, not that it ended.
 RESET = struct.pack("ii", 1, 0)
+PAUSE = 0.1  # seconds until a client that could not even be refused is looked at again
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,65 @@ def serve(forwards: Sequence[Forward], dial: Dial, tell: Tell) -> None:
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
         for forward in forwards:
             selector.register(stack.enter_context(_listening(forward)), selectors.EVENT_READ, forward)
+        door = Door(tell)
+        stack.callback(door.close)
         for forward in forwards:
             tell(str(forward))
         while True:
             for key, _ in selector.select():
-                listener, forward = key.fileobj, key.data
-                assert isinstance(listener, socket.socket)
-                client, _ = listener.accept()
-                threading.Thread(target=_connect, args=(client, forward, dial, tell), daemon=True).start()
+                assert isinstance(key.fileobj, socket.socket)
+                if client := door.take(key.fileobj):
+                    threading.Thread(target=_connect, args=(client, key.data, dial, door), daemon=True).start()
+
+
+class Door:
+    """Takes clients in, and refuses them while descriptors have run out.
+
+    For that it keeps one: a client that is left in the backlog would be announced, and not be had, again and again.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self.tell = tell
+        self._told = False
+        self._spare: int | None = None
+        self._keep_one()
+
+    def take(self, listener: socket.socket) -> socket.socket | None:
+        """Return the client that waits there; None when it had to be refused, or has gone."""
+        try:
+            return listener.accept()[0]
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self.tell_lack(error)
+        self.close()
+        try:
+            _reset(listener.accept()[0])
+        except OSError:
+            time.sleep(PAUSE)  # another thread was quicker to take what became free
+        self._keep_one()
+        return None
+
+    def tell_lack(self, error: OSError) -> None:
+        """Say why clients are refused: once, until one was served again."""
+        if not self._told:
+            why = os.strerror(error.errno or 0).lower()
+            self.tell(f"error: clients are refused: {why}\n  next: end some, or start it with a higher `ulimit -n`")
+        self._told = True
+
+    def served(self) -> None:
+        """Hear that a client was led to its service."""
+        self._told = False
+
+    def close(self) -> None:
+        """Let go of the descriptor that is kept."""
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+
+    def _keep_one(self) -> None:
+        with contextlib.suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY)
 
 
 def _parsed(text: str) -> Forward:
@@ -74,23 +128,34 @@ def _listening(forward: Forward) -> Iterator[socket.socket]:
         why = os.strerror(error.errno or 0).lower()
         raise Unavailable(f"cannot listen on {HERE}:{forward.here}", why=why, next_step="another port here") from None
     with listener:
+        listener.setblocking(False)  # a client may have gone again between its announcement and accept()
         yield listener
 
 
-def _connect(client: socket.socket, forward: Forward, dial: Dial, tell: Tell) -> None:
+def _connect(client: socket.socket, forward: Forward, dial: Dial, door: Door) -> None:
     with client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             service = dial(forward)
         except Failure as failure:
-            tell(f"error: {forward}: {failure}")
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            door.tell(f"error: {forward}: {visible(str(failure))}")
+            _reset(client)
             return
+        except OSError as error:
+            door.tell_lack(error)
+            _reset(client)
+            return
+        door.served()
         with service:
             back = threading.Thread(target=_pass_on, args=(service, client), daemon=True)
             back.start()
             _pass_on(client, service)
             back.join()
+
+
+def _reset(client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    client.close()
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> None:

@@ -4,8 +4,12 @@ import contextlib
 import os
 import signal
 import socket
+import socketserver
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,8 @@ from tasks.errors import Unavailable, UsageFailure
 from tasks.loopback import free_port
 from tasks.net import forwarding
 from tasks.net.forwarding import Forward
+from tests.conftest import ROOT
+from tests.waiting import until
 
 
 @pytest.mark.parametrize(
@@ -120,6 +126,90 @@ def _talk(port: int) -> bytes:
         except ConnectionError:
             return b"reset"
         return answer
+
+
+SHORT_OF_DESCRIPTORS = """
+import resource, socket, sys
+from tasks.net import forwarding
+
+here, there = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+dial = lambda _: socket.create_connection(("127.0.0.1", there))
+forwarding.serve([forwarding.Forward(here, "db1", 5432)], dial, lambda text: print(text, flush=True))
+"""
+
+
+@contextlib.contextmanager
+def short_of_descriptors(port: int, there: int) -> Iterator["subprocess.Popen[str]"]:
+    """Run a forward of that port that has forty descriptors, of which a client takes two."""
+    argv = [sys.executable, "-c", SHORT_OF_DESCRIPTORS, str(port), str(there)]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == f"127.0.0.1:{port} → db1:5432\n"
+            yield child
+        finally:
+            child.kill()
+
+
+def test_without_a_descriptor_a_client_is_refused_and_no_other_suffers() -> None:
+    """That is told, not of each; nothing spins; and when some have ended the next is served again."""
+    port = free_port()
+    with _echoing() as there, short_of_descriptors(port, there) as child, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 20)) for _ in range(60)]
+        served = [client for client in clients if _echoes(client)]
+        spent = _processor_seconds(child.pid)
+        again = [_echoes(client) for client in served]
+        for client in served[:5]:
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+        until(lambda: _is_served(port), what="client that is served")
+        child.send_signal(signal.SIGINT)
+        said, _ = child.communicate(timeout=20)
+
+    assert 5 < len(served) < 20
+    assert again == [True] * len(served)
+    assert spent < 2
+    assert 1 <= said.count("error: clients are refused: too many open files\n  next: ") < 20
+    assert said.count("Traceback") == said.count("KeyboardInterrupt") == 1
+
+
+def _is_served(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), 20) as client:
+        return _echoes(client)
+
+
+def _echoes(client: socket.socket) -> bool:
+    try:
+        client.sendall(b"x")
+        return client.recv(1) == b"x"
+    except ConnectionError:
+        return False
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def _echoing() -> Iterator[int]:
+    """Give the port of a server that sends back what comes."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Echo) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Echo(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        """Send it back."""
+        while data := self.request.recv(1000):
+            self.request.sendall(data)
 
 
 def test_a_port_in_use_is_named() -> None:
