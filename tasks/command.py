@@ -16,7 +16,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import Task
 
 from tasks import console, options, settings
-from tasks.errors import Failure, RemoteExit, UsageFailure
+from tasks.errors import Failure, NotSaved, RemoteExit, UsageFailure
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 TAKERS_OF_WORDS: set[str] = set()
@@ -112,7 +112,7 @@ def _end(error: BaseException, *, as_json: bool) -> NoReturn:
             console.step("interrupted")
             raise Exit(code=INTERRUPTED) from None
         case BrokenPipeError():
-            _drop_stdout()
+            console.drop(1)
             raise Exit(code=0) from None
         case Failure():
             _tell(error, as_json=as_json)
@@ -127,21 +127,21 @@ def _end(error: BaseException, *, as_json: bool) -> NoReturn:
 
 def _tell(failure: Failure, *, as_json: bool) -> None:
     if as_json and not failure.documented:
-        console.document(
-            {
-                "error": failure.what,
-                "why": failure.why,
-                "next": failure.next_step,
-                "cause": failure.cause,
-                "exit_status": failure.exit_status,
-            }
-        )
+        try:
+            console.document(_as_record(failure))
+        except (NotSaved, BrokenPipeError):
+            console.drop(1)  # nobody gets the document; the sentence and the exit status stay those of the failure
     console.step(f"error: {failure}")
 
 
-def _drop_stdout() -> None:
-    # The reader of our output has gone (`inv … | head`); without this Python complains once more at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def _as_record(failure: Failure) -> dict[str, object]:
+    return {
+        "error": failure.what,
+        "why": failure.why,
+        "next": failure.next_step,
+        "cause": failure.cause,
+        "exit_status": failure.exit_status,
+    }
 
 
 def _full_name(body: Callable[..., None], name: str | None) -> str:

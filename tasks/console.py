@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from tasks.errors import NotSaved
 from tasks.secret import REDACTOR, Secret
 
 # Below this a step's elapsed time says nothing to a person.
@@ -20,12 +21,38 @@ def say(text: str = "") -> None:
     """Print a result, for people, on stdout; a letter that the locale does not have is escaped."""
     encoding = sys.stdout.encoding
     printable = REDACTOR.clean(text).encode(encoding, "backslashreplace").decode(encoding)
-    print(printable, flush=True)  # noqa: T201
+    with _results():
+        print(printable, flush=True)  # noqa: T201
 
 
 def step(text: str) -> None:
-    """Print one line of progress on stderr."""
-    print(REDACTOR.clean(text), file=sys.stderr, flush=True)  # noqa: T201
+    """Print one line of progress on stderr. Its words may be foreign, so that none of them touches the terminal.
+
+    Where stderr takes nothing, nobody can be told; the exit status still says how it ended.
+    """
+    try:
+        print(visible(REDACTOR.clean(text)), file=sys.stderr, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        raise
+    except OSError:
+        drop(2)
+
+
+@contextmanager
+def _results() -> Iterator[None]:
+    """Let results that cannot be written be one failure; a reader that has gone stays what it is."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop(1)
+        raise NotSaved("cannot write the output", why=os.strerror(error.errno or 0).lower()) from None
+
+
+def drop(descriptor: int) -> None:
+    """Send what stdout or stderr still holds nowhere: without this Python complains once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def document(value: object) -> None:
@@ -38,9 +65,10 @@ def hand_over(secret: Secret) -> None:
 
     In UTF-8 whatever the locale is, as it came in; a variable's bytes that are no UTF-8 leave as they were.
     """
-    sys.stdout.flush()
-    sys.stdout.buffer.write(secret.reveal().encode(errors="surrogateescape") + b"\n")
-    sys.stdout.flush()
+    with _results():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(secret.reveal().encode(errors="surrogateescape") + b"\n")
+        sys.stdout.flush()
 
 
 @contextmanager
