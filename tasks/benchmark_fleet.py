@@ -133,6 +133,7 @@ def _ground(count: int, forks: int) -> Iterator[Ground]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TS_", "VAULT", "ANSIBLE"))}
     peers = environment.ensure(LOCK, cache=settings.load().cache_folder, say=console.step)
     lab = installed(lab_of(TAILNET))
+    lab.stop()  # what is left of a run that was killed
     bring_up(lab, NODES)
     try:
         hosts = lab.add_fleet(NODES, count)

@@ -124,6 +124,7 @@ def made() -> Iterator[Place]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TS_", "VAULT"))}
     environment = {**kept, "TAILNET": TAILNET, "CI": "true"}
     lab = installed(lab_of(TAILNET))
+    lab.stop()  # what is left of a run that was killed
     bring_up(lab, (HOST,))
     try:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:

@@ -86,6 +86,11 @@ class Headscale:
         """Its configuration file; the path on its command line also tells its process from others."""
         return self.folder / "headscale.yaml"
 
+    @property
+    def has_run(self) -> bool:
+        """Whether it has written something that a new one would find."""
+        return (self.folder / "db.sqlite").exists()
+
     def start(self, tags: tuple[str, ...]) -> str:
         """Write its files, start it, and return its address when it is healthy. `tags` are those hosts may carry."""
         port, stun_port = free_port(), free_port(socket.SOCK_DGRAM)
@@ -144,7 +149,7 @@ class Headscale:
         argv = (str(self.program), "--config", str(self.configuration), *words, "--output", "json")
         ended = process.run(*argv, deadline=CALL_DEADLINE, environment=self.environment)
         if ended.exit_status != 0:
-            why = REDACTOR.clean(ended.complaint or ended.text.strip())
+            why = REDACTOR.clean(_error(ended) or ended.complaint or ended.text.strip())
             raise Unavailable(f"headscale {words[0]} {words[1]} failed", why=why)
         return json.loads(ended.text or "null")
 
@@ -161,6 +166,16 @@ class Headscale:
     def _last_words(self) -> str:
         lines = (self.folder / "headscale.log").read_text(errors="replace").splitlines()
         return "\n  ".join(["its log ends with", *lines[-10:]])
+
+
+def _error(ended: process.Completed) -> str:
+    """Return the error in the JSON that `--output json` writes to stderr, over several lines, behind its log's."""
+    _, brace, rest = ended.stderr.decode(errors="replace").partition("{")
+    try:
+        said = json.loads(brace + rest)
+    except ValueError:
+        return ""
+    return str(said.get("error", ""))
 
 
 def _is_healthy(port: int) -> bool:

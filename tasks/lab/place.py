@@ -91,6 +91,7 @@ class Lab:
             if self.is_up():
                 self._check_running(names)
                 return None
+            self._check_remains(names)
             for folder in (self.runtime_folder, self.state_folder, self.folder):
                 files.private_folder(folder)
             return self._start(names, proxy_port, say)
@@ -170,6 +171,14 @@ class Lab:
         if missing:
             raise ConfigurationFailure(
                 f"the lab is up, but without {', '.join(missing)}",
+                next_step=f"`inv lab.down lab.up --hosts={','.join(names)}` makes it anew",
+            )
+
+    def _check_remains(self, names: Sequence[str]) -> None:
+        """Refuse to start over another's remains. They are not removed unasked: the tailnet's vault is among them."""
+        if self.folder.exists() and self._server().has_run:
+            raise ConfigurationFailure(
+                "an earlier lab was not taken down, and what is left of it cannot go on",
                 next_step=f"`inv lab.down lab.up --hosts={','.join(names)}` makes it anew",
             )
 

@@ -87,6 +87,25 @@ def test_a_call_that_fails_says_which_and_why_without_a_key(home: Home) -> None:
     assert str(caught.value) == "headscale users create failed: rpc error: **** is taken"
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ('{\n\t"error": "creating user: UNIQUE constraint failed"\n}', "creating user: UNIQUE constraint failed"),
+        ('WRN it is old\n{\n\t"error": "context deadline exceeded"\n}', "context deadline exceeded"),
+        ("FTL a file {\nis missing", "is missing"),
+        ('{"other": 1}', '{"other": 1}'),
+        ('{"error": ""}', '{"error": ""}'),
+        ("[1]", "[1]"),
+    ],
+)
+def test_its_error_is_found_in_the_document_that_it_writes(home: Home, said: str, why: str) -> None:
+    """Whose last line is a brace; what is no such document is told by its last line."""
+    with pytest.raises(Unavailable) as caught:
+        headscale(home, f"cat >&2 <<'END'\n{said}\nEND\nexit 1").create_user()
+
+    assert caught.value.why == why
+
+
 def test_one_that_ends_at_once_is_reported_with_the_end_of_its_log(home: Home) -> None:
     server = headscale(home, "echo cannot bind >&2; exit 1")
     with pytest.raises(Failure) as caught:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import Failure, Unavailable, UsageFailure
+from tasks.errors import ConfigurationFailure, Failure, Unavailable, UsageFailure
 from tasks.lab.place import KNOBS, Lab, Programs
 from tests.conftest import Home
 from tests.net.conftest import FAKES
@@ -52,6 +52,19 @@ def test_programs_that_are_missing_are_named(lab: Lab) -> None:
         lab.with_programs(NOWHERE).start(["web1"], proxy_port=1055, say=lambda _text: None)
     assert other.value.what == "cannot start /nowhere/headscale"
     assert lab.stop()
+
+
+def test_a_lab_that_was_killed_is_told_before_anything_starts(lab: Lab) -> None:
+    """What is left of it (users, keys, nodes that know another port) cannot go on; what to run is said."""
+    lab.folder.mkdir(parents=True)
+    (lab.folder / "db.sqlite").touch()
+    with pytest.raises(ConfigurationFailure) as caught:
+        lab.with_programs(NOWHERE).start(["web1", "db1"], proxy_port=1055, say=print)
+
+    assert str(caught.value) == (
+        "an earlier lab was not taken down, and what is left of it cannot go on\n"
+        "  next: `inv lab.down lab.up --hosts=web1,db1` makes it anew"
+    )
 
 
 def test_no_key_without_a_lab(lab: Lab) -> None:
