@@ -177,4 +177,5 @@ def _place(ways: "Ways", settings: Settings) -> "Place":
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+    # Not read_text(), which makes every line end "\n": the users' own are written back as they were.
+    return path.read_bytes().decode(errors="surrogateescape") if path.exists() else ""

@@ -55,6 +55,18 @@ def test_a_section_comes_and_goes_and_leaves_the_users_file_as_it_was(inv: Inv, 
     assert (users.read_text(), stat.S_IMODE(users.stat().st_mode)) == (USERS, 0o644)
 
 
+def test_line_ends_stay_what_they_were(inv: Inv, users: Path) -> None:
+    """Those of a file that came from Windows, and one that is mixed."""
+    content = b"ForwardAgent no\r\nHost other\r\n\tUser \xff\n"
+    users.write_bytes(content)
+    inv("remote.ssh-config", "--install")
+    installed = users.read_bytes()
+    inv("remote.ssh-config", "--undo")
+
+    assert (installed.endswith(content), b"HostName web.tail.test\n" in installed) == (True, True)
+    assert users.read_bytes() == content
+
+
 def test_a_file_that_held_nothing_else_goes_with_the_section(inv: Inv, home: Home) -> None:
     assert inv("remote.ssh-config", "--install", "remote.ssh-config", "--undo").exit_status == 0
     assert list((home.home / ".ssh").iterdir()) == []

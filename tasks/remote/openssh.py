@@ -54,13 +54,18 @@ def with_section(text: str, added: str, tailnet: str) -> str:
 def without_section(text: str, tailnet: str) -> str:
     """Return the configuration as it was before the section."""
     begin, end = _marks(tailnet)
-    head, found, rest = text.partition(begin + "\n")
-    if not found:
+    head, *rest = _split(text, begin)
+    if not rest:
         return text
-    _, ended, tail = rest.partition(end + "\n")
-    if not ended:
+    _, *tail = _split(rest[0], end)
+    if not tail:
         raise ConfigurationFailure("our section in the ssh configuration has lost its last line", why=f"expected {end}")
-    return head + tail
+    return head + tail[0]
+
+
+def _split(text: str, mark: str) -> list[str]:
+    """Return what is before and behind the first such line, whose end an editor may have made another."""
+    return re.split(re.escape(mark) + r"\r?\n", text, maxsplit=1)
 
 
 def published_keys(peers: Iterable[Peer], own: str) -> str:

@@ -99,6 +99,15 @@ def test_a_section_is_put_in_once_and_taken_out_without_a_trace() -> None:
     assert openssh.without_section(users, "lab") == users
 
 
+def test_a_section_is_found_again_after_an_editor_wrote_other_line_ends() -> None:
+    """Those of the user's own lines stay."""
+    section = openssh.section([Host("web", "web", peer=WEB)], PLACE)
+    written = f"User me\n{section}Host other\n".replace("\n", "\r\n")
+
+    assert openssh.without_section(written, "lab") == "User me\r\nHost other\r\n"
+    assert openssh.with_section(written, section, "lab") == f"{section}User me\r\nHost other\r\n"
+
+
 def test_half_a_section_is_left_to_its_owner() -> None:
     with pytest.raises(ConfigurationFailure) as failure:
         openssh.without_section("# >>> platform-manager, tailnet lab\nHost x\n", "lab")
