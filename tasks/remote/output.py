@@ -38,7 +38,7 @@ def write_all(descriptor: int, data: bytes) -> None:
         except BrokenPipeError:
             raise ReaderGone from None
         except OSError as error:
-            raise NotSaved("the output cannot be written", why=os.strerror(error.errno or 0).lower()) from None
+            raise NotSaved("cannot write the output", why=os.strerror(error.errno or 0).lower()) from None
 
 
 class Escaped:

@@ -57,7 +57,7 @@ def test_a_reader_who_has_gone_is_not_a_broken_connection() -> None:
 def test_a_full_disk_is_said() -> None:
     """Not taken for a lost connection either."""
     descriptor = os.open("/dev/full", os.O_WRONLY)
-    with pytest.raises(NotSaved, match=r"^the output cannot be written: no space left on device$"):
+    with pytest.raises(NotSaved, match=r"^cannot write the output: no space left on device$"):
         output.sink(descriptor)(b"x")
     os.close(descriptor)
 
