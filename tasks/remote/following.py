@@ -4,30 +4,27 @@ One thread and no polling: paramiko's reading thread rings when there is somethi
 """
 
 import contextlib
-import shlex
 import signal
 import threading
+import time
 from dataclasses import dataclass, field
 
-from tasks.errors import Failure, Refused
+from tasks.errors import Refused
+from tasks.remote import ending
+from tasks.remote.ending import Ending
 from tasks.remote.feeding import Feed, feeding
 from tasks.remote.halting import Halt
 from tasks.remote.output import Sink
-from tasks.remote.transport import BROKEN, FAREWELL_SECONDS, OPENSSH, Channel, Transport, lost, words
+from tasks.remote.transport import BROKEN, FAREWELL_SECONDS, Channel, Transport, lost, words
 
 # A silent link is asked after 12 s, again after 24 s, and given up after 36 s.
 SILENT_SECONDS = 12.0
 UNANSWERED = 2
 REPLY_SECONDS = 3.0
 CHUNK = 4 * 1024 * 1024  # all that can be waiting is read at once: reading a part would move the rest in memory
-# Ends the process groups of this connection's other commands: the processes that have our own parent, which is sshd's
-# process for this connection alone. Tailscale SSH ends its commands by itself.
-END_SIBLINGS = (
-    'for p in $(ps -A -o pid= -o ppid= | while read -r p q; do [ "$q" = "$PPID" ] && [ "$p" != $$ ] && echo "$p"; done)'
-    '; do kill -{signal} "-$p"; done'
-)
 # What obeys no SIGTERM is killed; both waits together stay well below the two seconds that Ctrl-C may take.
-ENDINGS = (("TERM", FAREWELL_SECONDS), ("KILL", 0.5))
+ENDINGS = ((ending.TERM, FAREWELL_SECONDS), (ending.KILL, 0.5))
+MAY_RUN = "its command may still run there"
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,9 @@ class Follower:
 
     def run(self, command: str, out: Sink, err: Sink, feed: Feed | None = None) -> Ended:
         """Run the command with nothing on its stdin, or what `feed` writes; whatever ends us ends the command too."""
+        how = ending.of(command, self.transport.remote_version)
         try:
-            self.transport.request(self.channel, "exec", command, reply=True)
+            self.transport.request(self.channel, "exec", how.command, reply=True)
             # Our next packet carries the acknowledgement that sshd's Nagle algorithm waits for. Not without end, as
             # paramiko's own exec_command waits: on a dead link the watch below must get its turn.
             with self.halt.waking(self.channel.event.set):
@@ -59,39 +57,57 @@ class Follower:
             with feeding(self.channel, feed):
                 self._follow(out, err)
             return self.ended()
-        except BaseException:
-            if not self._end_remotely() and self.halt.failure:
-                raise _unknown(self.halt.failure) from None
+        except BaseException as error:
+            if not self._end_remotely(how):
+                self._tell_that_it_may_run(error)
             raise
         finally:
             self.channel.close()
 
-    def _end_remotely(self) -> bool:
-        """End the command's process group there, and return whether the server says that it has ended."""
+    def _end_remotely(self, how: Ending) -> bool:
+        """End the command there, and return whether the server says that it has ended."""
         for name, seconds in ENDINGS:
             if not self.transport.is_active() or self.channel.closed:
                 break
-            self._signal(name)
-            if self.channel.status_event.wait(seconds):
+            end = time.monotonic() + seconds
+            self._signal(name, how.line(name), seconds)
+            if self._has_status_by(end):
                 break
         return self.channel.status_event.is_set() and self.transport.is_active()
 
-    def _signal(self, name: str) -> None:
-        self.transport.request(self.channel, "signal", name, reply=False)
-        if self.transport.remote_version.startswith(OPENSSH):
-            # For root sshd refuses that ("session signalling requires privilege separation", session.c).
-            with contextlib.suppress(*BROKEN):
-                helper = self.transport.open_session(timeout=FAREWELL_SECONDS)
-                line = "exec /bin/sh -c " + shlex.quote(END_SIBLINGS.format(signal=name))
+    def _signal(self, name: str, line: str, seconds: float) -> None:
+        with contextlib.suppress(*BROKEN):
+            self.transport.request(self.channel, "signal", name, reply=False)
+            if line:
+                helper = self.transport.open_session(timeout=seconds)
                 self.transport.request(helper, "exec", line, reply=False)
 
+    def _has_status_by(self, end: float) -> bool:
+        """Throw away what it still writes, behind which its status would not come: a full window lets nothing by."""
+        bell = self._listened_to()
+        while not self.channel.status_event.is_set() and (seconds := end - time.monotonic()) > 0:
+            bell.listen(seconds)
+            self._drain(_throw_away, _throw_away)
+        return self.channel.status_event.is_set()
+
+    def _tell_that_it_may_run(self, error: BaseException) -> None:
+        failure = self.halt.failure
+        if failure:
+            raise type(failure)(failure.what, why=MAY_RUN, cause="unknown") from None
+        if isinstance(error, KeyboardInterrupt):
+            error.args = (f"{self.name}: {MAY_RUN}",)
+
     def _follow(self, out: Sink, err: Sink) -> None:
-        bell = _Bell()
-        self.channel.in_buffer.set_event(bell)
-        self.channel.in_stderr_buffer.set_event(bell)
+        bell = self._listened_to()
         with self.halt.waking(bell.set):
             self._listen(bell, out, err)
         self._drain(out, err)
+
+    def _listened_to(self) -> "_Bell":
+        bell = _Bell()
+        self.channel.in_buffer.set_event(bell)
+        self.channel.in_stderr_buffer.set_event(bell)
+        return bell
 
     def _listen(self, bell: "_Bell", out: Sink, err: Sink) -> None:
         watch = Watch(self)
@@ -101,11 +117,11 @@ class Follower:
             self._drain(out, err)
 
     def _drain(self, out: Sink, err: Sink) -> None:
-        while self.channel.recv_ready() or self.channel.recv_stderr_ready():
-            if self.channel.recv_ready():
-                out(self.channel.recv(CHUNK))
-            if self.channel.recv_stderr_ready():
-                err(self.channel.recv_stderr(CHUNK))
+        """Hand on what is waiting, and no more: of a command that writes without end nobody would get a turn."""
+        if self.channel.recv_ready():
+            out(self.channel.recv(CHUNK))
+        if self.channel.recv_stderr_ready():
+            err(self.channel.recv_stderr(CHUNK))
 
     def ended(self) -> Ended:
         """Return how the command ended, once its output has; a connection that broke instead is Unavailable."""
@@ -142,8 +158,8 @@ class Watch:
         transport.ask_for_life()
 
 
-def _unknown(failure: Failure) -> Failure:
-    return type(failure)(failure.what, why="its command may still run there", cause="unknown")
+def _throw_away(_: bytes) -> None:
+    """Take output that nobody wants."""
 
 
 class _Bell(threading.Event):
