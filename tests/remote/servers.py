@@ -138,6 +138,7 @@ class SSHServer(paramiko.ServerInterface):
     port: int = 0
     logins: int = 0
     signals: list[str] = field(default_factory=list)
+    heeds_signals: bool = True
     shell: Script | None = None
     terminals: list[str] = field(default_factory=list)
     before_login: Callable[[], None] = lambda: None
@@ -252,7 +253,8 @@ class _Server(paramiko.Transport):
             if peeked.get_text() == "signal":
                 peeked.get_boolean()
                 server.signals.append(peeked.get_text())
-                channel.close()
+                if server.heeds_signals:
+                    channel.close()
             else:
                 original(channel, message)
                 server.begin(channel)

@@ -1,20 +1,42 @@
 """One command to its end: every byte, its own status, and never an end that did not happen."""
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import paramiko
 import pytest
 
-from tasks.errors import Refused, Unavailable
+from tasks.errors import Refused, TimedOut, Unavailable
+from tasks.remote.halting import Halt
+from tasks.remote.hostkeys import HostKey
+from tasks.remote.link import Link
 from tests.remote.conftest import Heard, Reached, discard
-from tests.remote.servers import Script, SSHServer, dies_of, hangs, says
+from tests.remote.crowd import Crowd
+from tests.remote.servers import Script, Socks, SSHServer, dies_of, hangs, says
 from tests.waiting import until
 
 Serve = Callable[..., SSHServer]
 Reach = Callable[[int], Reached]
+Linked = Callable[[int, Halt], contextlib.AbstractContextManager[Link]]
+
+
+@pytest.fixture
+def linked(proxy: Socks, host_key: paramiko.PKey, tmp_path: Path) -> Linked:
+    """Return what connects to the server on a port, for as long as it is not asked to halt."""
+
+    @contextlib.contextmanager
+    def connected(port: int, halt: Halt) -> Iterator[Link]:
+        crowd = Crowd(proxy, tmp_path, HostKey(host_key.get_name(), host_key.get_base64()))
+        crowd.add("web", port)
+        link = crowd.ways().to("web").link(str, halt)  # type: ignore[arg-type]
+        with contextlib.closing(link):
+            yield link
+
+    return connected
 
 
 def run(reach: Reach, serve: Serve, heard: Heard, script: Script) -> tuple[int, str]:
@@ -136,6 +158,67 @@ def test_a_server_that_runs_no_commands_is_told(reach: Reach, serve: Serve, hear
     """A git or sftp account."""
     with reach(serve().port).connect() as session, pytest.raises(Refused, match=r"^web refuses to run commands$"):
         session.run("it", heard.out, heard.err)
+
+
+def writes_without_end(channel: paramiko.Channel) -> None:
+    """Fill every window, as `yes` does; once the channel is closed it cannot."""
+    while True:
+        channel.sendall(b"y\n" * 16384)
+
+
+def test_a_command_that_writes_without_end_is_ended_when_that_is_asked(linked: Linked, serve: Serve) -> None:
+    """There is no end of its output at which the word to end would be looked for."""
+    server = serve({"it": writes_without_end})
+    halt, heard = Halt(), threading.Event()
+    with linked(server.port, halt) as link, pytest.raises(TimedOut, match=r"^late$"):
+
+        def ask() -> None:
+            heard.wait(10)
+            halt.ask(TimedOut("late"))
+
+        def read_slowly(_: bytes) -> None:
+            heard.set()
+            threading.Event().wait(0.02)  # meanwhile there is more
+
+        asker = threading.Thread(target=ask)
+        asker.start()
+        link.run("it", read_slowly, discard)
+    asker.join()
+
+    assert server.signals == ["TERM"]
+
+
+def ends_behind_output(channel: paramiko.Channel) -> None:
+    """End only after more output than a window holds."""
+    channel.sendall(b"first")
+    channel.status_event.wait(0.1)
+    channel.sendall(bytes(8 * 1024 * 1024))
+    channel.send_exit_status(143)
+
+
+def test_a_status_behind_output_that_nobody_wants_is_heard(linked: Linked, serve: Serve) -> None:
+    """What is asked to end is told to have ended, when it has."""
+    server = serve({"it": ends_behind_output}, heeds_signals=False)
+    halt = Halt()
+    with linked(server.port, halt) as link, pytest.raises(TimedOut, match=r"^late$"):
+        link.run("it", lambda _: halt.ask(TimedOut("late")), discard)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_command_that_does_not_end_may_still_run_and_that_is_told(linked: Linked, serve: Serve, asked: bool) -> None:
+    """By the deadline's failure, and by Ctrl-C's."""
+    server = serve({"it": hangs(threading.Event())}, heeds_signals=False)
+    halt = Halt()
+
+    def end(_: bytes) -> None:
+        if not asked:
+            raise KeyboardInterrupt
+        halt.ask(TimedOut("late"))
+
+    with linked(server.port, halt) as link, pytest.raises((TimedOut, KeyboardInterrupt)) as caught:
+        link.run("it", end, discard)
+
+    assert str(caught.value) == f"{'late' if asked else 'web'}: its command may still run there"
 
 
 def test_whatever_ends_us_ends_the_remote_command(reach: Reach, serve: Serve) -> None:
