@@ -17,6 +17,7 @@ from invoke.tasks import Task
 
 from tasks import console, options, settings
 from tasks.errors import Failure, NotSaved, RemoteExit, UsageFailure
+from tasks.interrupting import Interrupted, interruptions, raise_interrupted
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 TAKERS_OF_WORDS: set[str] = set()
@@ -75,7 +76,8 @@ def _guarded(body: Callable[..., None]) -> Callable[..., None]:
         try:
             options.check_words(TAKERS_OF_WORDS)
             _refuse_flags_as_values(positional, options_given)
-            body(context, *args, **options_given)
+            with interruptions(raise_interrupted):
+                body(context, *args, **options_given)
             sys.stdout.flush()
         except BaseException as error:  # noqa: BLE001 - this is the one boundary
             _end(error, as_json=bool(options_given.get("json")))
@@ -109,8 +111,8 @@ def _end(error: BaseException, *, as_json: bool) -> NoReturn:
         case RemoteExit():
             raise Exit(code=error.exit_status) from None
         case KeyboardInterrupt():
-            console.step("interrupted")
-            raise Exit(code=INTERRUPTED) from None
+            console.step(": ".join(["interrupted", *error.args]))
+            raise Exit(code=error.exit_status if isinstance(error, Interrupted) else INTERRUPTED) from None
         case BrokenPipeError():
             console.drop(1)
             raise Exit(code=0) from None

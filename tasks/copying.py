@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tasks import console, reach
 from tasks.errors import NotSaved, RemoteExit
+from tasks.interrupting import Interrupted
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def on_many(settings: Settings, pattern: str, copy: Copy, forks: int) -> None:
     meter.end()
     console.step(summary.as_table(results.outcomes, time.monotonic() - meter.started))
     if results.interrupted:
-        raise KeyboardInterrupt
+        raise Interrupted(results.interrupted)
     status = summary.exit_status(results.outcomes)
     if status:
         raise RemoteExit(status)

@@ -29,7 +29,18 @@ ROOT_COMMANDS = {
 # Files that other programs start by themselves: thin layers too.
 PROGRAMS = {"remote/ssh_proxy.py"}
 # What parts may use; command, settings and console are for thin layers only.
-SHARED_WORDS = {"environment", "errors", "secret", "tailnet", "options", "process", "running", "files", "loopback"}
+SHARED_WORDS = {
+    "environment",
+    "errors",
+    "secret",
+    "tailnet",
+    "options",
+    "process",
+    "running",
+    "files",
+    "loopback",
+    "interrupting",
+}
 # Of console a part may have the two functions that print nothing.
 SILENT_IN_CONSOLE = {"table", "visible"}
 # Each third-party library has one owner, which translates its exceptions too.

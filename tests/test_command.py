@@ -232,15 +232,16 @@ def test_another_way_to_exit_passes_as_it_is(inv: Inv, scratch: Path) -> None:
     assert run(inv, scratch, "system-exit") == Ended(4, "", "")
 
 
-def test_ctrl_c_is_130_and_one_word(scratch: Path) -> None:
-    """As a shell says it."""
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_ctrl_c_and_its_like_are_128_and_n_and_one_word(scratch: Path, number: signal.Signals, status: int) -> None:
+    """As a shell says it; what is under way is ended in order."""
     with start(scratch, "wait") as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"waiting\n"
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         stdout, stderr = child.communicate(timeout=30)
 
-    assert (child.returncode, stdout, stderr) == (130, b"", b"interrupted\n")
+    assert (child.returncode, stdout, stderr) == (status, b"", b"interrupted\n")
 
 
 def test_a_reader_that_leaves_is_no_failure(scratch: Path) -> None:

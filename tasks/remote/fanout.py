@@ -6,6 +6,7 @@ host in turn, no thread for a clock: the caller's own thread waits for the next 
 
 import heapq
 import random
+import signal
 import threading
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from tasks.remote.mailbox import Mailbox
 
 GRACE = 3.0  # seconds that a host's work may take to end after it was asked to
 INTERRUPTED_GRACE = 1.5  # the same after Ctrl-C, when a person waits
+TIDYING = 0.25  # seconds for those that were given up, in the end: together these stay below two seconds
 FLEETING_TRIES = 5  # of a host that fails in a way that is said to pass
 PAUSE = 0.2  # seconds before the first further try; doubles, and is spread so that hosts do not try in step
 LONGEST_PAUSE = 5.0
@@ -76,10 +78,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Results:
-    """What became of every host, in the order they were given; `interrupted` by Ctrl-C or not."""
+    """What became of every host, in the order they were given; `interrupted` by the signal of that number, or 0."""
 
     outcomes: tuple[Outcome, ...]
-    interrupted: bool
+    interrupted: int
 
 
 class Turn:
@@ -113,8 +115,9 @@ Tell = Callable[[Event | None], None]
 def run(names: Sequence[str], work: Work, limits: Limits, tell: Tell, *, tick: float | None = None) -> Results:
     """Do the work for every host and return what became of each.
 
-    `tell` hears each event in the caller's thread; None after `tick` seconds without one. The first Ctrl-C ends
-    everything within two seconds; the second raises KeyboardInterrupt. BrokenPipeError when nobody reads our output.
+    `tell` hears each event in the caller's thread; None after `tick` seconds without one. The first Ctrl-C (SIGTERM and
+    SIGHUP are like it) ends everything within two seconds; the second raises KeyboardInterrupt. BrokenPipeError when
+    nobody reads our output.
     """
     return _FanOut(names, work, limits, tell, tick).run()
 
@@ -126,11 +129,11 @@ class _FanOut:
     limits: Limits
     tell: Tell
     tick: float | None
-    events: "Mailbox[Turn | Outcome | BrokenPipeError | None]" = field(default_factory=Mailbox)
+    events: "Mailbox[Turn | Outcome | BrokenPipeError | int]" = field(default_factory=Mailbox)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     running: dict[str, Turn] = field(default_factory=dict)
     closed: bool = False
-    interrupted: bool = False
+    interrupted: int = 0
     reader_gone: BrokenPipeError | None = None
 
     def run(self) -> Results:
@@ -138,11 +141,16 @@ class _FanOut:
         self.gate = threading.Semaphore(self.limits.connecting)
         self.deadlines: list[tuple[float, str, bool]] = []  # a heap; the last says whether it was asked to end
         self.end: float | None = None
-        with closing(self.events), self.events.interrupts(lambda: self.events.put(None)):
-            for _ in range(min(self.limits.forks, len(self.names))):
-                threading.Thread(target=self._work_through, name=THREAD, daemon=True).start()
+        with closing(self.events), self.events.interrupts(self.events.put):
+            threads = [
+                threading.Thread(target=self._work_through, name=THREAD, daemon=True)
+                for _ in range(min(self.limits.forks, len(self.names)))
+            ]
+            for thread in threads:
+                thread.start()
             while len(self.outcomes) < len(self.names):
                 self._next()
+            _let_finish(threads)
         if self.reader_gone:
             raise self.reader_gone
         return Results(tuple(self.outcomes[name] for name in self.names), self.interrupted)
@@ -155,17 +163,17 @@ class _FanOut:
             self.tell(None)
         self._pass_deadlines()
 
-    def _act_on(self, event: "Turn | Outcome | BrokenPipeError | None") -> None:
+    def _act_on(self, event: "Turn | Outcome | BrokenPipeError | int") -> None:
         match event:
             case Turn():
                 self._note_start(event)
             case Outcome():
                 self._note(event)
-            case None:
-                self._stop_everything()
+            case int():
+                self._stop_everything(event)
             case BrokenPipeError():
                 self.reader_gone = event
-                self._stop_everything()
+                self._stop_everything(signal.SIGPIPE)
 
     def _until_next(self) -> float | None:
         ends = [self.deadlines[0][0]] if self.deadlines else []
@@ -207,8 +215,8 @@ class _FanOut:
             for turn in list(self.running.values()):
                 self._give_up(turn)
 
-    def _stop_everything(self) -> None:
-        self.interrupted = True
+    def _stop_everything(self, number: int) -> None:
+        self.interrupted = number
         self.end = time.monotonic() + INTERRUPTED_GRACE
         self._start_no_more("interrupted before its turn")
         for turn in list(self.running.values()):
@@ -278,6 +286,13 @@ def _attempt(work: Work, turn: Turn) -> Failure | None:
     except BaseException as error:  # noqa: BLE001 - the end of a thread: a bug must not look like a host that hangs
         return Failure(f"a bug in the Platform Manager: {type(error).__name__}: {error}")
     return None
+
+
+def _let_finish(threads: Sequence[threading.Thread]) -> None:
+    """Let those that were given up put away what they were writing: our end would be theirs."""
+    end = time.monotonic() + TIDYING
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
 
 
 def _cancelled(name: str) -> Failure:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+from tasks.interrupting import interruptions
+
 Item = TypeVar("Item")
 MANY = 4096
 
@@ -48,20 +50,14 @@ class Mailbox(Generic[Item]):
         self._writer.close()
 
     @contextmanager
-    def interrupts(self, put: Callable[[], None]) -> Iterator[None]:
-        """Within, the first Ctrl-C calls `put`, in the main thread; the second is KeyboardInterrupt as ever."""
+    def interrupts(self, put: Callable[[int], None]) -> Iterator[None]:
+        """Within, the first Ctrl-C, SIGTERM or SIGHUP calls `put` with its number; a second Ctrl-C is as ever."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-
-        def interrupt(_number: int, _frame: object) -> None:
-            signal.signal(signal.SIGINT, before)
-            put()
-
         woken_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        before = signal.signal(signal.SIGINT, interrupt)
         try:
-            yield
+            with interruptions(put):
+                yield
         finally:
-            signal.signal(signal.SIGINT, before)
             signal.set_wakeup_fd(woken_before)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tasks.interrupting import Interrupted
 from tasks.remote import fanout, summary
 from tasks.remote.fleet import Command
 from tasks.remote.reporting import Form, Report, Screen
@@ -32,7 +33,7 @@ class Request:
 def run(names: Sequence[str], request: Request) -> int:
     """Run the line on every host, show what comes of it, and return the exit status of the whole.
 
-    Raises KeyboardInterrupt after the summary when it was interrupted.
+    Raises Interrupted after the summary when it was interrupted.
     """
     screen = Screen(request.coloured, os.isatty(2), lambda: shutil.get_terminal_size().columns)
     report = Report(names, request.form, screen)
@@ -44,5 +45,5 @@ def run(names: Sequence[str], request: Request) -> int:
     results = fanout.run(names, command.run, request.limits, report.hear, tick=report.tick)
     report.finish(results, time.monotonic() - started)
     if results.interrupted:
-        raise KeyboardInterrupt
+        raise Interrupted(results.interrupted)
     return summary.exit_status(results.outcomes)

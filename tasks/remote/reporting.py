@@ -116,10 +116,10 @@ class Report:
 
     def _document(self, results: Results, seconds: float) -> Iterator[str]:
         """Yield the document in pieces, one host at a time in memory."""
-        status = summary.INTERRUPTED if results.interrupted else summary.exit_status(results.outcomes)
+        status = 128 + results.interrupted if results.interrupted else summary.exit_status(results.outcomes)
         head = {
             "exit_status": status,
-            "interrupted": results.interrupted,
+            "interrupted": bool(results.interrupted),
             "seconds": round(seconds, 3),
             "counts": summary.counts(results.outcomes),
             "output_folder": str(self._form.folder) if self._form.folder else None,

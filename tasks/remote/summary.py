@@ -11,7 +11,6 @@ from tasks.remote.gathering import Pair
 # From the worst on, as design and README have it; a remote command's own status is the mildest of failures.
 WORST_FIRST = (70, 64, 77, 78, 74, 69, 75)
 MOST_ROWS = 24  # a table of more hosts has only those that had their turn and failed
-INTERRUPTED = 130
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:

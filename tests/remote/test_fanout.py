@@ -210,19 +210,20 @@ def test_a_host_that_does_not_even_end_is_given_up() -> None:
     assert str(results.outcomes[0].failure) == "a was not done within 0.1 s: its command may still run there"
 
 
-def interrupt_when(condition: threading.Event) -> threading.Thread:
-    """Send this process SIGINT when that has happened."""
+def interrupt_when(condition: threading.Event, number: int = signal.SIGINT) -> threading.Thread:
+    """Send this process a signal when that has happened."""
 
     def press() -> None:
         condition.wait(10)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=press)
     thread.start()
     return thread
 
 
-def test_ctrl_c_ends_what_runs_and_starts_nothing_more() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_and_its_like_end_what_runs_and_start_nothing_more(number: signal.Signals) -> None:
     """Within two seconds, and every host has an end."""
     started = threading.Event()
 
@@ -233,12 +234,12 @@ def test_ctrl_c_ends_what_runs_and_starts_nothing_more() -> None:
             started.set()
         hang(turn)
 
-    thread = interrupt_when(started)
+    thread = interrupt_when(started, number)
     began = time.monotonic()
     results = run(work, Limits(forks=2))
     thread.join()
 
-    assert results.interrupted
+    assert results.interrupted == number
     assert time.monotonic() - began < 2
     assert causes(results) == {name: "ok" if name == "host0" else CANCELLED for name in HOSTS}
     assert str(results.outcomes[2].failure) == "host2 was interrupted"
@@ -263,6 +264,29 @@ def test_ctrl_c_waits_for_no_host_that_does_not_answer() -> None:
 
     assert taken < 2
     assert causes(results) == {"a": UNKNOWN}
+
+
+def test_a_host_that_was_given_up_may_still_put_away_what_it_was_writing() -> None:
+    """Our end would be its thread's."""
+    started, given_up, tidy = threading.Event(), threading.Event(), threading.Event()
+
+    def work(turn: Turn) -> None:
+        turn.start()
+        started.set()
+        given_up.wait(30)
+        threading.Event().wait(0.02)  # the caller's thread goes on
+        tidy.set()
+
+    def tell(event: Event | None) -> None:
+        if isinstance(event, Outcome):
+            given_up.set()
+
+    thread = interrupt_when(started)
+    results = fanout.run(["a"], work, Limits(), tell)
+    thread.join()
+
+    assert causes(results) == {"a": UNKNOWN}
+    assert tidy.is_set()
 
 
 def test_the_second_ctrl_c_ends_at_once() -> None:

@@ -47,7 +47,7 @@ def test_the_first_ctrl_c_is_an_item_and_the_second_an_exception() -> None:
     """And afterwards all is as it was."""
     before = signal.getsignal(signal.SIGINT)
     box = Mailbox[str]()
-    with pytest.raises(KeyboardInterrupt), closing(box), box.interrupts(lambda: box.put("interrupt")):
+    with pytest.raises(KeyboardInterrupt), closing(box), box.interrupts(lambda _: box.put("interrupt")):
         os.kill(os.getpid(), signal.SIGINT)
         assert box.get(1.0) == "interrupt"
         os.kill(os.getpid(), signal.SIGINT)
@@ -59,7 +59,7 @@ def test_the_first_ctrl_c_is_an_item_and_the_second_an_exception() -> None:
 def test_a_ctrl_c_at_any_moment_ends_the_wait() -> None:
     """Also just before it begins: three hundred times, whenever the other thread happens to run."""
     for _ in range(300):
-        with closing(Mailbox[str]()) as box, box.interrupts(lambda: box.put("interrupt")):
+        with closing(Mailbox[str]()) as box, box.interrupts(lambda _: box.put("interrupt")):
             thread = threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT))
             thread.start()
             assert box.get(5.0) == "interrupt"

@@ -1,6 +1,7 @@
 """What is shown meanwhile, and where a terminal is there."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def test_a_terminal_has_colours_and_a_line_of_progress(capfd: pytest.CaptureFixt
     report.takers("web")[0](b"hello\n")
     outcome = Outcome("web", None, 1.0, 1)
     report.hear(outcome)
-    report.finish(Results((outcome,), interrupted=False), 1.0)
+    report.finish(Results((outcome,), interrupted=0), 1.0)
     shown = capfd.readouterr()
 
     assert report.tick == TICK
@@ -49,7 +50,7 @@ def test_an_interrupted_run_says_so_in_its_document(capfd: pytest.CaptureFixture
     """With the status that it ends with."""
     report = Report(["web"], Form(json=True, folder=tmp_path), PLAIN)
     failure = Unavailable("web was interrupted", cause=CANCELLED)
-    report.finish(Results((Outcome("web", failure, 1.0, 1),), interrupted=True), 1.0)
+    report.finish(Results((Outcome("web", failure, 1.0, 1),), interrupted=signal.SIGINT), 1.0)
     shown = capfd.readouterr().out
 
     assert '"exit_status": 130,\n  "interrupted": true' in shown

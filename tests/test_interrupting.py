@@ -1,0 +1,94 @@
+"""What asks us to end is heard once, whatever sends it twice, and nothing that was ignored is heard."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tasks.interrupting import INTERRUPTIONS, interruptions, raise_interrupted
+from tests.conftest import ROOT
+
+ALL = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+ON_A_TERMINAL = """
+import os, signal, sys, time
+from tasks.interrupting import Interrupted, interruptions, raise_interrupted
+try:
+    with interruptions(raise_interrupted):
+        print("waiting", flush=True)
+        time.sleep(30)
+except Interrupted as interrupted:
+    print("nobody reads that", flush=True)
+    sys.exit(interrupted.exit_status)
+"""
+
+
+def handlers() -> list[object]:
+    """Return what each signal does now."""
+    return [signal.getsignal(number) for number in INTERRUPTIONS]
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_each_is_heard_with_its_number(number: signal.Signals) -> None:
+    """And afterwards all is as it was."""
+    heard: list[int] = []
+    before = handlers()
+    with interruptions(heard.append):
+        os.kill(os.getpid(), number)
+
+    assert (heard, handlers()) == ([number], before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_is_sent_twice_is_heard_once(number: signal.Signals) -> None:
+    """`timeout` does so, and the end of a terminal: what ends our work elsewhere would be cut short."""
+    heard: list[int] = []
+    with interruptions(heard.append):
+        for each in (number, number, signal.SIGTERM):
+            os.kill(os.getpid(), each)
+
+    assert heard == [number]
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_ctrl_c_after_any_of_them_ends_at_once(number: signal.Signals) -> None:
+    """A person knows what he does."""
+    with pytest.raises(KeyboardInterrupt), interruptions(lambda _: None):
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_is_ignored_stays_so() -> None:
+    """`nohup inv …`."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptions(heard.append):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert (heard, signal.getsignal(signal.SIGHUP)) == ([], signal.SIG_IGN)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_raised_it_knows_its_exit_status(number: signal.Signals, status: int) -> None:
+    """128 + n, as a shell says it."""
+    with pytest.raises(KeyboardInterrupt) as caught, interruptions(raise_interrupted):
+        os.kill(os.getpid(), number)
+
+    assert getattr(caught.value, "exit_status", None) == status
+
+
+def test_after_the_terminals_end_nothing_fails_by_it() -> None:
+    """What is said then is for nobody."""
+    ours, its = pty.openpty()
+    argv = [sys.executable, "-c", ON_A_TERMINAL]
+    with subprocess.Popen(argv, cwd=ROOT, stdin=its, stdout=its, stderr=its, start_new_session=True) as child:
+        os.close(its)
+        assert os.read(ours, 100).startswith(b"waiting")
+        os.close(ours)
+        child.send_signal(signal.SIGHUP)
+
+        assert child.wait(20) == 129
