@@ -13,6 +13,7 @@ import pytest
 
 from tasks import running
 from tasks.benchmark_measure import measure
+from tasks.lab.hosts import ALWAYS_TAILSCALE_SSH
 from tests.conftest import INV, ROOT, Ended, Home, run_inv, variables
 from tests.waiting import until
 
@@ -23,7 +24,7 @@ TAILNET = "many"
 UP = f"""
 from tasks.lab import bring_up, installed, lab_of
 lab = installed(lab_of({TAILNET!r}))
-bring_up(lab, ("node1", "node2"))
+bring_up(lab, ("node1", "node2", {ALWAYS_TAILSCALE_SSH!r}))
 lab.add_fleet(("node1", "node2"), {HOSTS})
 """
 DOWN = f"from tasks.lab import lab_of; lab_of({TAILNET!r}).stop()"
@@ -31,7 +32,7 @@ DOWN = f"from tasks.lab import lab_of; lab_of({TAILNET!r}).stop()"
 
 @dataclass(frozen=True)
 class Fleet:
-    """Two nodes, many sshd behind them, and our own node."""
+    """Two nodes, many sshd behind them, a host with Tailscale SSH, and our own node."""
 
     environment: dict[str, str]
 
@@ -115,6 +116,48 @@ def test_a_timeout_ends_the_whole_process_group_on_the_host(fleet: Fleet) -> Non
     assert "never" not in ended.stdout
     assert f"0 of {HOSTS} done, {HOSTS} failed in " in ended.stderr
     until(lambda: not sleepers(86402), what="end of every remote process")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_cancelled_job_and_a_closed_terminal_end_the_processes_on_the_hosts(
+    fleet: Fleet, number: signal.Signals
+) -> None:
+    """As Ctrl-C does."""
+    child = fleet.start("--command=sleep 86403")
+    until(lambda: len(sleepers(86403)) == FORKS, what="command on every fork", seconds=60)
+    child.send_signal(number)
+    _, said = child.communicate(timeout=10)
+
+    assert child.returncode == 128 + number
+    assert f"0 of {HOSTS} done, {HOSTS} cancelled in " in said
+    until(lambda: not sleepers(86403), what="end of every remote process")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["sleep 86404", "sleep 86404 & sleep 86404; echo never", "trap '' TERM; sleep 86404 | sleep 86404; sleep 86404"],
+)
+def test_a_timeout_ends_everything_under_tailscale_ssh_too(fleet: Fleet, command: str) -> None:
+    """Which passes no signal on, and has every command in its daemon's own process group."""
+    words = ("remote.run", f"--hosts={ALWAYS_TAILSCALE_SSH}", "--timeout=4s", f"--command={command}")
+    ended = run_inv(*words, environment=fleet.environment, deadline=30)
+
+    assert (ended.exit_status, ended.stdout) == (75, "")
+    assert "1 failed in " in ended.stderr
+    until(lambda: not sleepers(86404), what="end of every remote process")
+
+
+def test_ctrl_c_ends_one_hosts_command_under_tailscale_ssh(fleet: Fleet) -> None:
+    """And then there is nothing to be said about it."""
+    argv = [str(INV), "remote.run", f"--host={ALWAYS_TAILSCALE_SSH}", "--", "sleep", "86405"]
+    environment = {**os.environ, **fleet.environment}
+    with subprocess.Popen(argv, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        until(lambda: sleepers(86405), what="command", seconds=30)
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate(timeout=10)
+
+    assert (child.returncode, said) == (130, "interrupted\n")
+    until(lambda: not sleepers(86405), what="end of the remote process")
 
 
 def test_what_failed_is_run_once_more(fleet: Fleet, home: Home) -> None:
