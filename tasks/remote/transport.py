@@ -116,7 +116,7 @@ class Transport(paramiko.Transport):
         message.add_int(channel.remote_chanid)
         message.add_string(kind)
         message.add_boolean(reply)
-        message.add_string(content)
+        message.add_string(content.encode(errors="surrogateescape"))  # words of ours may be no UTF-8
         self._send_user_message(message)
 
     def hang_up(self) -> None:

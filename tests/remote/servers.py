@@ -166,7 +166,7 @@ class SSHServer(paramiko.ServerInterface):
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
         """Run the script of that command line; refuse others."""
-        script = self.commands.get(command.decode().lstrip())  # as a shell takes it
+        script = self.commands.get(command.decode(errors="surrogateescape").lstrip())  # as a shell takes it
         if script is None:
             return False
         self._due[channel] = script

@@ -36,6 +36,16 @@ def test_a_command_runs_and_its_outputs_stay_apart(crowd: Crowd, serve: Serve, h
     assert (ended, heard.stdout, heard.stderr) == (Ended(4), b"out", b"err")
 
 
+def test_a_command_that_is_no_utf_8_arrives_byte_by_byte(crowd: Crowd, serve: Serve, heard: Heard) -> None:
+    """As file names may be."""
+    crowd.add("web", serve({"cat \udcff": says(b"out")}).port)
+    connected = crowd.ways().to("web").link(str, Halt())  # type: ignore[arg-type]
+    ended = connected.run("cat \udcff", heard.out, heard.err)
+    connected.close()
+
+    assert (ended, heard.stdout) == (Ended(0), b"out")
+
+
 def test_an_unknown_key_ends_it_before_the_login(crowd: Crowd, serve: Serve) -> None:
     """And leaves no thread."""
     server = serve()
