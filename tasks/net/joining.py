@@ -4,7 +4,6 @@ It knows neither pty nor vault nor terminal: `Ways` brings them, so that net.up,
 A key is a suspect until the control server accepted it; only a typed key that was accepted is saved.
 """
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tasks.errors import (
     TimedOut,
     Unavailable,
 )
+from tasks.net.keys import fault_of, key_in
 from tasks.net.login import State
 from tasks.net.terminal import Attempt
 from tasks.secret import Secret
@@ -26,11 +26,6 @@ from tasks.tailnet import TailnetStatus
 
 CONFIRM_DEADLINE = 10.0  # seconds from `up`'s success to Running and online in the LocalAPI
 CONFIRM_PAUSE = 0.02
-LONGEST_KEY = 512  # characters; a terminal cuts a pasted line at 4095 without a word
-# What wraps a key that was copied: bracketed paste marks, BOM, zero-width space, quotes, blanks.
-WRAPPING = re.compile(r"\x1b\[20[01]~|[\ufeff\u200b\"'\s]")
-WORD = re.compile(r"[!-~]+")
-ASSIGNMENT = re.compile(r"^(?:export\s+)?[A-Z_]+=")
 PROMPT = "auth key (hidden; Enter alone = sign in with a browser): "
 
 
@@ -119,10 +114,8 @@ def _from_vault(ways: Ways, vault_name: str) -> Source | None:
 
 def _try(ways: Ways, source: Source) -> tuple[TailnetStatus | None, str]:
     """Try one key; return the status if it was accepted, else the refusal in the server's words."""
-    if source.key is not None:
-        fault = _fault(source.key.reveal())
-        if fault:
-            return None, fault
+    if source.key is not None and (fault := fault_of(source.key)):
+        return None, fault
     outcome = ways.attempt(source.key)
     if outcome.state is State.KEY_REFUSED:
         ways.quiet()
@@ -212,8 +205,8 @@ def _ask(ways: Ways, vault_name: str, refused: tuple[Source, str] | None) -> Sou
         typed = ways.ask(PROMPT)
     except EOFError:
         raise Refused("no key given", next_step="`inv net.up` asks again; the daemon is up, but logged out") from None
-    key = unwrapped(typed.reveal())
-    return Source(Secret(key), "the key you typed", typed=True) if key else Source(None, "the sign-in")
+    key = key_in(typed)
+    return Source(key, "the key you typed", typed=True) if key else Source(None, "the sign-in")
 
 
 def _nobody_to_ask(vault_name: str, refused: tuple[Source, str] | None) -> Failure:
@@ -226,26 +219,6 @@ def _nobody_to_ask(vault_name: str, refused: tuple[Source, str] | None) -> Failu
             cause="no-key",
         )
     return Refused(f"{refused[0].name} was refused", why=refused[1], next_step=mend, cause="key-refused")
-
-
-def unwrapped(text: str) -> str:
-    """Return a typed key without what copying puts around it: blanks, quotes, paste marks, `NAME=`."""
-    text = ASSIGNMENT.sub("", text.strip())
-    start, end = 0, len(text)
-    while (match := WRAPPING.match(text, start, end)) is not None:
-        start = match.end()
-    while (match := re.search(f"(?:{WRAPPING.pattern})$", text[start:end])) is not None:
-        end = start + match.start()
-    return text[start:end]
-
-
-def _fault(key: str) -> str:
-    """Return what is wrong with the shape of a key, or an empty text; never any part of the key."""
-    if len(key) > LONGEST_KEY:
-        return f"it has {len(key)} characters, no key has more than {LONGEST_KEY}"
-    if WORD.fullmatch(key) is None:
-        return "it holds blanks or characters that no key has"
-    return ""
 
 
 def _save(ways: Ways, key: Secret) -> None:

@@ -18,6 +18,7 @@ from tasks.keeping import (
     save_password,
     set_password,
 )
+from tasks.net.keys import fault_of, key_in
 from tasks.secret import REDACTOR, Secret
 from tasks.settings import Settings, vault_references
 
@@ -81,7 +82,8 @@ def set_(context: Context, name: str) -> None:
     if is_dry(context):
         console.step(f"would set the password of {name!r} in the {open_vault(settings).name} vault")
         return
-    console.say(set_password(settings, name, _read_value(name)))
+    value = _read_value(name)
+    console.say(set_password(settings, name, _well_formed(value) if name == settings.vault_item else value))
 
 
 @command(options_help={"name": "the item, by its exact name"})
@@ -89,19 +91,22 @@ def rotate(context: Context, name: str) -> None:
     """Ask for an item's new password, prove it by a login where it is the auth key, save it, read it back."""
     settings = load_settings()
     before = open_vault(settings).get(name)
-    is_key = name == settings.vault_item
+    is_key = settings.vault_item in {before.name, before.id}
     if is_dry(context):
         console.step(f"would ask for the new password of {name!r}" + (", log in with it" if is_key else ""))
         return
     new = _read_value(name)
-    while is_key and (refusal := _refusal(settings, new)):
+    if not is_key:
+        console.say(save_password(settings, before.name, new))
+        return
+    new = key_in(new)
+    while refusal := fault_of(new) or _refusal(settings, new):
         if not console.may_ask():
             raise Refused("the new key was refused", why=refusal, next_step="the vault still holds the old one")
         console.step(f"the key you typed was refused: {refusal}")
-        new = _ask(name)
-    console.say((save_accepted_key if is_key else save_password)(settings, before.name, new))
-    if is_key:
-        console.step("a key for one use is spent by the proof; one for many uses serves the next `inv net.up`")
+        new = key_in(_ask(name))
+    console.say(save_accepted_key(settings, before.name, new))
+    console.step("a key for one use is spent by the proof; one for many uses serves the next `inv net.up`")
 
 
 @command()
@@ -184,6 +189,14 @@ def _refusal(settings: Settings, key: Secret) -> str:
     found = ensure(pinned("tailscale"), source=settings.programs_source, cache=settings.cache_folder, say=console.step)
     programs = (found.executable("tailscale"), found.executable("tailscaled"))
     return prove(daemon_of(settings), programs, key, up_arguments(settings))
+
+
+def _well_formed(key: Secret) -> Secret:
+    """Return an auth key as `net.up` takes it, or fail as it could only be refused there."""
+    key = key_in(key)
+    if fault := fault_of(key):
+        raise UsageFailure("the value is no auth key", why=fault, next_step=HOW_TO_GIVE)
+    return key
 
 
 def _check_name(name: str) -> None:

@@ -5,11 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tasks.errors import Busy, ConfigurationFailure, Failure, NotSaved, Refused, TimedOut, Unavailable
-from tasks.net.joining import PROMPT, Source, StoredKey, Ways, failure_of, join, unwrapped
+from tasks.net.joining import PROMPT, Source, StoredKey, Ways, failure_of, join
 from tasks.net.login import State
 from tasks.net.terminal import Attempt
 from tasks.secret import Secret
@@ -407,40 +405,3 @@ def growth(count: int) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-
-
-KEYS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=80).filter(
-    lambda key: key[0] not in "\"'" and key[-1] not in "\"'" and "=" not in key
-)
-BEFORE = st.lists(st.sampled_from([" ", "\t", '"', "'", "\x1b[200~", "\ufeff", "\u200b", "\u00a0"]), max_size=5)
-AFTER = st.lists(st.sampled_from([" ", "\r", "\n", '"', "'", "\x1b[201~", "\u200b"]), max_size=5)
-NAMES = st.sampled_from(["", "TS_AUTHKEY=", "export TS_AUTHKEY=", "  KEY="])
-
-
-@given(KEYS, NAMES, BEFORE, AFTER)
-def test_what_copying_puts_around_a_key_is_taken_off(key: str, name: str, before: list[str], after: list[str]) -> None:
-    assert unwrapped(name + "".join(before) + key + "".join(after)) == key
-
-
-@given(st.text(max_size=100))
-def test_unwrapping_takes_only_from_the_ends_and_once_is_enough(text: str) -> None:
-    bare = unwrapped(text)
-
-    assert bare in text
-    assert unwrapped(f" {bare} ") in {bare, unwrapped(bare)}
-
-
-@pytest.mark.parametrize(
-    ("typed", "key"),
-    [
-        ("", ""),
-        ("  \r\n", ""),
-        ("''", ""),
-        ("a b", "a b"),
-        ("tskey-auth-a=b", "tskey-auth-a=b"),
-        ("\x1b[200~tskey-auth-a\x1b[201~\r", "tskey-auth-a"),
-        ('export TS_AUTHKEY="tskey-auth-a"', "tskey-auth-a"),
-    ],
-)
-def test_unwrapped(typed: str, key: str) -> None:
-    assert unwrapped(typed) == key

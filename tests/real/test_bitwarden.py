@@ -40,6 +40,7 @@ from tests.watching import files_with, holds_any, watched_processes
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 ITEM = "Tailscale auth key"
+OTHER = "deploy token"  # its values have any shape
 ACCEPTED = re.compile(
     r"(?P<said>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ by (?P<who>.*); if it was a single-use key, it is spent) \(key \w{8}\)"
 )
@@ -296,18 +297,18 @@ def test_a_kill_at_any_moment_of_a_write_leaves_the_old_value_or_the_new(
     account: dict[str, str],
     kills: int,
 ) -> None:
-    put(server, ITEM, "value 0")
+    put(server, OTHER, "value 0")
     environment = {**os.environ, **account, "BW_PASSWORD": server.account.password}
-    argv = [str(INV), "vault.set", ITEM]
+    argv = [str(INV), "vault.set", OTHER]
     taken = _seconds(argv, environment, "value 1") + YOUNG
     for number in range(2, kills + 2):
-        value, before = f"value {number}", history(server, ITEM)
+        value, before = f"value {number}", history(server, OTHER)
         _killed(argv, environment, value, random.uniform(0.2, 1.0) * taken)
-        after = history(server, ITEM)
+        after = history(server, OTHER)
         assert after in (before, [value, *before][:6]), (before, after)
-    assert server.names() == [ITEM]
+    assert server.names() == [OTHER]
     _seconds(argv, environment, "the last")
-    assert history(server, ITEM)[0] in {"the last", f"value {kills + 1}"}
+    assert history(server, OTHER)[0] in {"the last", f"value {kills + 1}"}
 
 
 def test_a_kill_between_acceptance_and_save_loses_no_key(
@@ -413,14 +414,14 @@ def _killed(argv: list[str], environment: dict[str, str], value: str, after: flo
 
 def test_twenty_writers_lose_no_update(home: Home, server: Server, account: dict[str, str]) -> None:  # noqa: F811
     """Processes over two data folders: each value replaces the one before it, which goes into the history."""
-    put(server, ITEM, "value 0")
+    put(server, OTHER, "value 0")
     environment = {**account, "BW_PASSWORD": server.account.password}
     other = {**environment, "BW_DATA_DIR": str(_another_data_folder(home, account))}
     values, replaced = _written_by_twenty(server, [environment, other])
 
     assert sorted(values) == sorted(f"value {number}" for number in range(1, WRITERS + 1))
     assert replaced == ["value 0", *values[:-1]]
-    assert server.names() == [ITEM]
+    assert server.names() == [OTHER]
 
 
 def test_twenty_writers_of_a_new_name_make_one_item(home: Home, server: Server, account: dict[str, str]) -> None:  # noqa: F811
@@ -435,7 +436,7 @@ def test_twenty_writers_of_a_new_name_make_one_item(home: Home, server: Server, 
     created = [server.clear(json.loads(each.body)) for each in server.requests if (each.method, each.path) == CREATION]
 
     assert len(created) == 2
-    assert server.names() == [ITEM]
+    assert server.names() == [OTHER]
     # The first of the chain was made, not written over another; the loser's value was written again.
     assert sorted([replaced[0], *values]) == sorted(f"value {number}" for number in range(1, WRITERS + 1))
     assert replaced[1:] == values[:-1]
@@ -452,7 +453,7 @@ def _written_by_twenty(server: Server, machines: list[dict[str, str]]) -> tuple[
     """Let twenty processes set the item at once; return the values of all changes in order, and what each replaced."""
     writers = [
         subprocess.Popen(
-            [str(INV), "vault.set", ITEM],
+            [str(INV), "vault.set", OTHER],
             cwd=ROOT,
             env={**os.environ, **machines[number % len(machines)]},
             stdin=subprocess.PIPE,

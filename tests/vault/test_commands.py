@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pexpect
@@ -15,12 +15,14 @@ from tasks.vault.age import AgeStore
 from tasks.vault.saving import save_password
 from tasks.vault.store import Field, Item
 from tests.conftest import INV, ROOT, Home, Inv
+from tests.net.conftest import GOOD, Fakes, fakes  # noqa: F401 - a fixture
 from tests.watching import files_with, holds_any, watched_processes
 
 KEY = "Tailscale auth key"
+ITEM = "deploy token"  # as any other name with a blank
 # Its URL and base64 forms differ from itself.
 CANARY = "canary/Zq7 +é&9w=sw0rdf1sh"
-PROMPT = f"new password of '{KEY}' (hidden): "
+PROMPT = f"new password of '{ITEM}' (hidden): "
 HOW = "\n  next: type it at a terminal, or give it on stdin: `inv vault.set NAME < FILE`\n"
 
 
@@ -31,9 +33,10 @@ def vault(home: Home) -> AgeStore:
 
 
 @contextmanager
-def at_terminal(*words: str) -> Iterator["pexpect.spawn[str]"]:
+def at_terminal(*words: str, environment: Mapping[str, str] | None = None) -> Iterator["pexpect.spawn[str]"]:
     """Run `inv WORDS…` at a terminal of its own."""
-    child = pexpect.spawn(str(INV), list(words), cwd=str(ROOT), timeout=30, env=dict(os.environ), encoding="utf-8")
+    variables = {**os.environ, **(environment or {})}
+    child = pexpect.spawn(str(INV), list(words), cwd=str(ROOT), timeout=30, env=variables, encoding="utf-8")
     try:
         yield child
     finally:
@@ -52,13 +55,34 @@ def test_a_fresh_machine_has_no_vault_and_asking_makes_none(inv: Inv, vault: Age
 
 def test_set_reads_stdin_and_get_prints_it_back(inv: Inv, vault: AgeStore) -> None:
     """A name with blanks is one word; one newline at the end of stdin is the pipe's, not the value's."""
-    made = inv("vault.set", KEY, stdin=f"{CANARY}\n")
+    made = inv("vault.set", ITEM, stdin=f"{CANARY}\n")
     ref = vault.list()[0]
 
     assert (made.exit_status, made.stderr) == (0, "")
-    assert made.stdout == f"the item '{KEY}' of the age vault is new (revision {ref.revision})\n"
-    assert inv("vault.get", KEY).stdout == f"{CANARY}\n"
+    assert made.stdout == f"the item '{ITEM}' of the age vault is new (revision {ref.revision})\n"
+    assert inv("vault.get", ITEM).stdout == f"{CANARY}\n"
     assert inv("vault.get", ref.id).stdout == f"{CANARY}\n"
+
+
+@pytest.mark.parametrize("given", [f"{GOOD}  \n", f'"{GOOD}"', f"TS_AUTHKEY={GOOD}", f"\x1b[200~{GOOD}\x1b[201~"])
+@pytest.mark.parametrize(("item", "setting"), [(KEY, {}), ("mine", {"VAULT_ITEM": "mine"})])
+def test_an_auth_key_is_stored_as_net_up_would_take_it(
+    inv: Inv, vault: AgeStore, given: str, item: str, setting: dict[str, str]
+) -> None:
+    """Without what copying puts around it; any other value is taken as it is."""
+    assert inv("vault.set", item, stdin=given, environment=setting).exit_status == 0
+    assert vault.get(item).password == Secret(GOOD)
+
+    inv("vault.set", "other", stdin=given, environment=setting)
+    assert vault.get("other").password == Secret(given.removesuffix("\n"))
+
+
+def test_what_can_be_no_auth_key_is_not_stored_as_one(inv: Inv, vault: AgeStore) -> None:
+    ended = inv("vault.set", KEY, stdin="two words")
+
+    assert (ended.exit_status, ended.stdout) == (64, "")
+    assert ended.stderr == f"error: the value is no auth key: it holds blanks or characters that no key has{HOW}"
+    assert not vault.folder.exists()
 
 
 def test_set_keeps_the_rest_and_says_that_the_old_value_is_kept(inv: Inv, vault: AgeStore) -> None:
@@ -93,8 +117,8 @@ def test_a_value_comes_out_in_a_locale_that_lacks_its_letters(inv: Inv, vault: A
 
 def test_a_hidden_prompt_asks_at_a_terminal_and_nothing_leaks(vault: AgeStore, home: Home) -> None:
     """Not on the screen, in no argv and no environment, in no file; in clear, base64 or URL form."""
-    save_password(vault, KEY, Secret(f"old {CANARY}"))
-    with at_terminal("vault.set", KEY) as child, watched_processes([CANARY]) as seen:
+    save_password(vault, ITEM, Secret(f"old {CANARY}"))
+    with at_terminal("vault.set", ITEM) as child, watched_processes([CANARY]) as seen:
         child.expect_exact(PROMPT)
         child.sendline(CANARY)
         child.expect_exact("was replaced")
@@ -103,19 +127,19 @@ def test_a_hidden_prompt_asks_at_a_terminal_and_nothing_leaks(vault: AgeStore, h
         child.close()
 
     assert (child.exitstatus, seen) == (0, [])
-    assert vault.get(KEY).password == Secret(CANARY)
+    assert vault.get(ITEM).password == Secret(CANARY)
     assert not holds_any(shown, [CANARY])
     assert files_with(home.folder, [CANARY]) == []
 
 
 def test_the_whole_session_at_a_terminal_shows_the_prompt_alone(vault: AgeStore) -> None:
-    with at_terminal("vault.set", KEY) as child:
+    with at_terminal("vault.set", ITEM) as child:
         child.expect_exact(PROMPT)
         child.sendline(CANARY)
         child.expect(pexpect.EOF)
         shown = child.before
 
-    assert shown == f"\r\nthe item '{KEY}' of the age vault is new (revision {vault.list()[0].revision})\r\n"
+    assert shown == f"\r\nthe item '{ITEM}' of the age vault is new (revision {vault.list()[0].revision})\r\n"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +154,7 @@ def test_the_whole_session_at_a_terminal_shows_the_prompt_alone(vault: AgeStore)
 )
 def test_what_is_no_value_at_the_prompt_ends_in_words(vault: AgeStore, typed: str, status: int, words: str) -> None:
     """And the vault is not made."""
-    with at_terminal("vault.set", KEY) as child:
+    with at_terminal("vault.set", ITEM) as child:
         child.expect_exact(PROMPT)
         child.send(typed)
         child.expect(pexpect.EOF)
@@ -170,7 +194,7 @@ def test_a_closed_stdin_is_refused_at_once(vault: AgeStore) -> None:
 def test_nobody_is_asked_in_ci(vault: AgeStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal or not: it must not wait for somebody who is not there."""
     monkeypatch.setenv("CI", "true")
-    with at_terminal("vault.set", KEY) as child:
+    with at_terminal("vault.set", ITEM) as child:
         child.expect_exact("error: there is nobody to ask for the value, and it is not on stdin")
         child.expect(pexpect.EOF)
         child.close()
@@ -302,3 +326,39 @@ def test_each_tailnet_has_its_own_vault(inv: Inv) -> None:
     inv("vault.set", KEY, stdin="one", environment={"TAILNET": "one"})
 
     assert inv("vault.list", "--json", environment={"TAILNET": "two"}).stdout == "[]\n"
+
+
+def rotated(typed: Sequence[str], *, environment: Mapping[str, str] | None = None) -> tuple[int | None, str]:
+    """Rotate the auth key at a terminal, and return the exit status and all that was shown."""
+    shown = ""
+    with at_terminal("vault.rotate", KEY, environment=environment) as child:
+        for line in typed:
+            child.expect_exact(f"new password of '{KEY}' (hidden): ")
+            shown += child.before or ""
+            child.sendline(line)
+        child.expect(pexpect.EOF)
+        shown += child.before or ""
+        child.close()
+    return child.exitstatus, shown.replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("typed", [f"{GOOD}  ", f'"{GOOD}"', f"TS_AUTHKEY={GOOD}"])
+def test_a_rotation_proves_and_stores_the_key_alone(fakes: Fakes, vault: AgeStore, typed: str) -> None:  # noqa: F811
+    """As net.up does with what is typed: the next one takes what is stored."""
+    save_password(vault, KEY, Secret("the-old-key"))
+    status, shown = rotated(["two words", typed])
+
+    assert status == 0, shown
+    assert "the key you typed was refused: it holds blanks or characters that no key has\n" in shown
+    assert vault.get(KEY).password == Secret(GOOD)
+    assert (len(fakes.ups()), GOOD in shown) == (1, False)
+
+
+def test_a_rotation_by_id_proves_the_key_too(inv: Inv, fakes: Fakes, vault: AgeStore) -> None:  # noqa: F811
+    save_password(vault, KEY, Secret("the-old-key"))
+    ended = inv("vault.rotate", vault.get(KEY).id, stdin="tskey-auth-wrong")
+
+    assert (ended.exit_status, vault.get(KEY).password) == (77, Secret("the-old-key"))
+    assert ended.stderr == (
+        "error: the new key was refused: invalid pre auth key\n  next: the vault still holds the old one\n"
+    )
