@@ -6,7 +6,7 @@ The only user of Popen. argv tuples, never a shell; environments are given whole
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,8 +128,13 @@ def secret_file(secret: Secret) -> Iterator[str]:
         os.close(descriptor)
 
 
-def detach(argv: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path) -> "Detached":
-    """Start a program that outlives us: own session, no descriptor of ours, output appended to the 0600 log."""
+def detach(
+    argv: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path, ends_with_us: bool = False
+) -> "Detached":
+    """Start a program that outlives us: own session, no descriptor of ours, output appended to the 0600 log.
+
+    With `ends_with_us` the kernel asks it to end (SIGTERM) when we do, however that happens.
+    """
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         with _default_signals():
@@ -143,6 +148,7 @@ def detach(argv: Sequence[str], *, environment: Mapping[str, str], log: Path, fo
                 env=dict(environment),
                 umask=0o077,
                 start_new_session=True,
+                preexec_fn=_ending_with_us(signal.SIGTERM) if ends_with_us else None,  # noqa: PLW1509 - as in accompany
             )
     except OSError as error:
         raise cannot_start(argv[0], error) from None
@@ -156,15 +162,6 @@ def accompany(argv: Sequence[str], *, environment: Mapping[str, str], listening:
 
     It inherits the descriptor `listening`; what it says goes to the descriptor `complaints`. Ctrl-C does not reach it.
     """
-    import ctypes
-
-    libc, us = ctypes.CDLL(None, use_errno=True), os.getpid()
-
-    def end_with_us() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != us:  # we ended before the kernel knew
-            os.kill(os.getpid(), signal.SIGKILL)
-
     try:
         child = subprocess.Popen(
             argv,
@@ -174,11 +171,25 @@ def accompany(argv: Sequence[str], *, environment: Mapping[str, str], listening:
             env=dict(environment),
             pass_fds=(listening,),
             start_new_session=True,
-            preexec_fn=end_with_us,  # noqa: PLW1509 - two system calls; whoever starts this runs no second thread
+            preexec_fn=_ending_with_us(signal.SIGKILL),  # noqa: PLW1509 - two system calls; whoever starts this runs no second thread
         )
     except OSError as error:
         raise cannot_start(argv[0], error) from None
     return Detached(child)
+
+
+def _ending_with_us(number: signal.Signals) -> Callable[[], None]:
+    """Return what a child does before it becomes its program, so that the kernel sends it the signal when we end."""
+    import ctypes
+
+    libc, us = ctypes.CDLL(None, use_errno=True), os.getpid()
+
+    def end_with_us() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != us:  # we ended before the kernel knew
+            os.kill(os.getpid(), number)
+
+    return end_with_us
 
 
 @contextmanager

@@ -31,7 +31,10 @@ SHORTEST_PAUSE, LONGEST_PAUSE, PAUSE_GROWTH = 0.005, 0.1, 1.5
 
 @dataclass(frozen=True)
 class Daemon:
-    """One tailscaled of ours, running or not: everything that its start needs."""
+    """One tailscaled of ours, running or not: everything that its start needs.
+
+    One that `ends_with_us` is for this process alone, and goes with it however that ends.
+    """
 
     state_folder: Path
     runtime_folder: Path
@@ -40,6 +43,7 @@ class Daemon:
     extra_args: tuple[str, ...] = ()
     upload_logs: bool = False
     knobs: tuple[tuple[str, str], ...] = ()
+    ends_with_us: bool = False
 
     @property
     def socket(self) -> Path:
@@ -146,7 +150,11 @@ def _spawn(daemon: Daemon, program: Path, deadline: float) -> TailnetStatus:
     trim_log(daemon)
     written_before = daemon.log.stat().st_size if daemon.log.exists() else 0
     child = process.detach(
-        daemon.argv(program), environment=daemon.environment(), log=daemon.log, folder=daemon.state_folder
+        daemon.argv(program),
+        environment=daemon.environment(),
+        log=daemon.log,
+        folder=daemon.state_folder,
+        ends_with_us=daemon.ends_with_us,
     )
     try:
         return _await_ready(daemon, child, deadline, written_before)
