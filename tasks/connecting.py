@@ -15,7 +15,7 @@ from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from tasks.net.daemon import Daemon
-    from tasks.net.joining import Source, StoredKey, Ways
+    from tasks.net.joining import Save, Source, StoredKey, Ways
     from tasks.net.login import State
     from tasks.net.terminal import Attempt, Watch
     from tasks.tailnet import TailnetStatus
@@ -116,7 +116,7 @@ def _ways(settings: Settings, daemon: "Daemon", tailscale: Path, ask: Ask | None
         quiet=daemon.api.disconnect_control,
         ask=ask,
         read=lambda: _read_vault(settings),
-        save=lambda key: _save_to_vault(settings, daemon, key),
+        keep=lambda key: _keep_accepted(settings, daemon, key),
         tell=tell,
     )
 
@@ -165,10 +165,10 @@ def _read_vault(settings: Settings) -> "StoredKey | None":
     return StoredKey(item.password, acceptance_of(item)) if item and item.password else None
 
 
-def _save_to_vault(settings: Settings, daemon: "Daemon", key: Secret) -> str:
-    from tasks.keeping import save_accepted_key
+def _keep_accepted(settings: Settings, daemon: "Daemon", key: Secret) -> "Save":
+    from tasks.keeping import keep_accepted_key
 
     node = None
-    with suppress(Failure):  # the key must be saved whatever the daemon does by now
+    with suppress(Failure):  # the key must be kept whatever the daemon does by now
         node = daemon.api.status(peers=False).self_peer
-    return save_accepted_key(settings, settings.vault_item, key, node.name if node else "")
+    return keep_accepted_key(settings, settings.vault_item, key, node.name if node else "")

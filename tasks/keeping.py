@@ -4,7 +4,7 @@ A thin layer that `vault`, `net`, `lab`, `demo` and `doctor` share.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from tasks.vault.bitwarden import BitwardenStore
     from tasks.vault.bw import Account
     from tasks.vault.session import Session
-    from tasks.vault.store import Field, Item, Store, Trouble
+    from tasks.vault.store import Item, Store, Trouble
 
 ACCOUNTS = "bitwarden.accounts"  # a folder beside the tailnets', whose names have no dot
+Save = Callable[[], str]  # saves what is kept already, and says where it is then
 _SESSIONS: "dict[Account, Session]" = {}
 
 
@@ -122,30 +123,56 @@ def set_password(settings: Settings, name: str, password: Secret) -> str:
     return str(saving.save_password(open_vault(settings), name, password))
 
 
-def save_password(settings: Settings, name: str, password: Secret, fields: "Sequence[Field]" = ()) -> str:
+def save_password(settings: Settings, name: str, password: Secret) -> str:
     """Put a password that may exist nowhere else into the vault, and return where it is now, in words.
 
-    `fields` go with it in the same write. It is tried three times; NotSaved says where the password is then.
+    It is tried three times; NotSaved says where the password is then.
     """
-    from tasks.vault import rescue
     from tasks.vault.store import Item
 
-    item = Item(name, password, fields=tuple(fields))
-    if settings.vault != "bitwarden":
-        return str(rescue.save_patiently(open_vault(settings), item, console.step))
-    keep = rescue.rescue_vault(settings.state_folder)
-    return str(rescue.save_or_keep(_bitwarden_store(settings), keep, item, console.step))
+    return _kept(settings, Item(name, password))()
 
 
-def save_accepted_key(settings: Settings, name: str, key: Secret, node: str = "") -> str:
-    """Save an auth key that the control server accepted from `node`, by default this machine; a field says so."""
+def keep_accepted_key(settings: Settings, name: str, key: Secret, node: str = "") -> Save:
+    """Keep an auth key that the control server accepted from `node`, by default this machine; a field says so.
+
+    Nothing loses it from now on. What is returned puts it into the vault, as `save_password` does.
+    """
     from datetime import UTC, datetime
 
     from tasks.vault.acceptance import acceptance
+    from tasks.vault.store import Item
 
     node = node or settings.hostname or os.uname().nodename
     note = acceptance(key, settings.login_server or "Tailscale", node, datetime.now(UTC))
-    return save_password(settings, name, key, (note,))
+    return _kept(settings, Item(name, key, fields=(note,)))
+
+
+def _kept(settings: Settings, item: "Item") -> Save:
+    from tasks.vault import rescue
+
+    if settings.vault != "bitwarden":
+        return _at_once(lambda: str(rescue.save_patiently(open_vault(settings), item, console.step)))
+    own = rescue.rescue_vault(settings.state_folder)
+    save = rescue.keep_item(lambda: _bitwarden_store(settings), own, item, console.step)
+    return lambda: str(save())
+
+
+def _at_once(save: Save) -> Save:
+    """Save now, as a vault of this machine is as near as any place to keep it; what is returned tells how that went."""
+    failed: Failure | None = None
+    said = ""
+    try:
+        said = save()
+    except Failure as failure:
+        failed = failure
+
+    def tell() -> str:
+        if failed is not None:
+            raise failed
+        return said
+
+    return tell
 
 
 def offer_rescued(settings: Settings) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.errors import ConfigurationFailure
-from tasks.keeping import read_item, save_accepted_key, set_password
+from tasks.keeping import keep_accepted_key, read_item, set_password
 from tasks.secret import Secret
 from tasks.settings import load
 from tasks.vault.acceptance import acceptance_of
@@ -35,7 +35,7 @@ def test_an_item_is_read_or_none(vault: AgeStore) -> None:
 
 def test_an_accepted_key_carries_when_by_whom_and_as_which_node(vault: AgeStore) -> None:
     """Until its owner puts another key in its place by hand."""
-    said = save_accepted_key(load(), KEY, Secret("one"), "box")
+    said = keep_accepted_key(load(), KEY, Secret("one"), "box")()
     accepted = acceptance_of(vault.get(KEY))
 
     assert said == f"the item '{KEY}' of the age vault is new (revision {vault.get(KEY).revision})"

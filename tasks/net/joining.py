@@ -1,7 +1,8 @@
 """Owns the loop of a login: where the key comes from, try it, ask for another, confirm, save.
 
 It knows neither pty nor vault nor terminal: `Ways` brings them, so that net.up, demo and the tests share one loop.
-A key is a suspect until the control server accepted it; only a typed key that was accepted is saved.
+A key is a suspect until the control server accepted it; only a typed key that was accepted is saved, and it is kept
+before anything else is done: whatever fails or is killed afterwards, it may be good for one login alone.
 """
 
 import time
@@ -19,13 +20,14 @@ from tasks.errors import (
     Unavailable,
 )
 from tasks.net.keys import fault_of, key_in
-from tasks.net.login import State
+from tasks.net.login import KEY_IS_GOOD, State
 from tasks.net.terminal import Attempt
 from tasks.secret import Secret
 from tasks.tailnet import TailnetStatus
 
 CONFIRM_DEADLINE = 10.0  # seconds from `up`'s success to Running and online in the LocalAPI
 CONFIRM_PAUSE = 0.02
+Save = Callable[[], str]
 PROMPT = "auth key (hidden; Enter alone = sign in with a browser): "
 
 
@@ -35,8 +37,8 @@ class Ways:
 
     `attempt(key)` is one login, without a key by a browser; `resume()` is one by the node's own key, and ends where the
     server asks for more; `status()` asks the daemon; `quiet()` makes it stop trying a refused key; `ask(prompt)` asks a
-    person and is None when nobody can be asked; `read()` and `save(key)` are the vault's, `save` returning where it
-    went; `tell` says a line of progress.
+    person and is None when nobody can be asked; `read()` is the vault's; `keep(key)` keeps an accepted key where
+    nothing loses it and returns what saves it in the vault, which says where it went; `tell` says a line of progress.
     """
 
     attempt: Callable[[Secret | None], Attempt]
@@ -45,7 +47,7 @@ class Ways:
     quiet: Callable[[], None]
     ask: Callable[[str], Secret] | None
     read: Callable[[], "StoredKey | None"]
-    save: Callable[[Secret], str]
+    keep: Callable[[Secret], Save]
     tell: Callable[[str], None]
 
 
@@ -98,7 +100,7 @@ def _try_node_key(ways: Ways) -> TailnetStatus | None:
     if outcome.state in {State.KEY_REFUSED, State.NOT_SIGNED_IN}:
         ways.tell(f"the node's own key no longer serves: {outcome.text}")
         return None
-    return _judge(ways, outcome, Source(None, "the node's own key"))
+    return _judge(ways, outcome)
 
 
 def _from_vault(ways: Ways, vault_name: str) -> Source | None:
@@ -122,13 +124,20 @@ def _try(ways: Ways, source: Source) -> tuple[TailnetStatus | None, str]:
         return None, outcome.text
     if outcome.state is State.TYPED:
         return None, ""
-    joined = _judge(ways, outcome, source)
-    if source.typed and source.key is not None:
-        _save(ways, source.key)
+    typed = source.key if source.typed else None
+    save = ways.keep(typed) if typed is not None and outcome.state in KEY_IS_GOOD else None
+    try:
+        joined = _judge(ways, outcome)
+    except Failure:
+        if save is not None:
+            _save_all_the_same(ways, save)
+        raise
+    if typed is not None:
+        _save(ways, save or ways.keep(typed))
     return joined, ""
 
 
-def _judge(ways: Ways, outcome: Attempt, source: Source) -> TailnetStatus:
+def _judge(ways: Ways, outcome: Attempt) -> TailnetStatus:
     """Turn the end of an attempt into the confirmed status, or into its own failure."""
     if outcome.state in {State.ACCEPTED, State.NO_ANSWER, State.FAILED}:
         patience = CONFIRM_DEADLINE if outcome.state is State.ACCEPTED else 0.0
@@ -136,8 +145,6 @@ def _judge(ways: Ways, outcome: Attempt, source: Source) -> TailnetStatus:
         if status.is_up:
             return status
         raise _not_up(status, outcome)
-    if outcome.state is State.NEEDS_APPROVAL and source.typed and source.key is not None:
-        _save(ways, source.key)
     raise failure_of(outcome)
 
 
@@ -221,9 +228,17 @@ def _nobody_to_ask(vault_name: str, refused: tuple[Source, str] | None) -> Failu
     return Refused(f"{refused[0].name} was refused", why=refused[1], next_step=mend, cause="key-refused")
 
 
-def _save(ways: Ways, key: Secret) -> None:
+def _save_all_the_same(ways: Ways, save: Save) -> None:
+    """Save a good key though the login failed, which is what is to be said last."""
     try:
-        place = ways.save(key)
+        ways.tell(f"the accepted key is saved: {save()}")
+    except Failure as failure:
+        ways.tell(f"the accepted key could not be saved: {failure}")
+
+
+def _save(ways: Ways, save: Save) -> None:
+    try:
+        place = save()
     except Failure as error:
         kept = isinstance(error, NotSaved) and error.next_step
         raise NotSaved(

@@ -29,6 +29,10 @@ class State(Enum):
     TYPED = auto()  # a person typed while the browser had the word
 
 
+# The ends at which the control server took the key: one for a single use is spent by then.
+KEY_IS_GOOD = frozenset({State.ACCEPTED, State.NEEDS_APPROVAL, State.LOCKED_OUT})
+
+
 class Event(Enum):
     """What can happen during one attempt."""
 

@@ -1,50 +1,98 @@
 """Owns the proof of an auth key: one login with it, by a second daemon that keeps its state in memory alone.
 
 The running network is not touched. tailscaled logs a node with `--state=mem:` in as ephemeral (its ipn/store), and it
-is logged out at once, so the tailnet is left as it was. A key for one use is spent by it.
+is logged out at once, so the tailnet is left as it was; tailscaled does the same when it is asked to end, as the kernel
+asks it should we be killed. A key for one use is spent by the proof: it is kept before anything else is done.
 """
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tasks.errors import Failure
 from tasks.loopback import free_port
 from tasks.net.daemon import Daemon, start, stop
-from tasks.net.joining import failure_of
-from tasks.net.login import State
-from tasks.net.terminal import Watch, attempt
+from tasks.net.joining import Save, failure_of
+from tasks.net.login import KEY_IS_GOOD, State
+from tasks.net.terminal import Attempt, Watch, attempt
 from tasks.secret import Secret
 
 LOGIN_TIMEOUT = 30  # seconds
 GRACE = 5.0  # seconds that `up` may exceed its own --timeout
+# What a good key does not bring by itself; it is no failure of a proof.
+RESERVATIONS = {
+    State.NEEDS_APPROVAL: "the key is good, but an admin must approve a machine that joins with it",
+    State.LOCKED_OUT: "the key is good, but tailnet lock keeps a node that joins with it out until it is signed",
+}
 
 
-def prove(like: Daemon, programs: tuple[Path, Path], key: Secret, arguments: Sequence[str]) -> str:
-    """Log in with the key and out again; return the control server's refusal, or an empty text if it was accepted.
+@dataclass(frozen=True)
+class Ways:
+    """How a proof reaches the world.
 
-    `programs` are tailscale and tailscaled, `arguments` those of `up`. Any other end of the login is its own failure.
+    `like` is the daemon of the running network, `programs` are tailscale and tailscaled, `arguments` those of `up`;
+    `keep(key)` keeps an accepted key where nothing loses it and returns what saves it; `tell` says a line of progress.
     """
-    tailscale, tailscaled = programs
-    with tempfile.TemporaryDirectory(prefix="pm-") as folder:
+
+    like: Daemon
+    programs: tuple[Path, Path]
+    arguments: Sequence[str]
+    keep: Callable[[Secret], Save]
+    tell: Callable[[str], None]
+
+
+def prove(ways: Ways, key: Secret) -> Save | str:
+    """Log in with the key and out again; return what saves it, as it is kept by then, or the control server's refusal.
+
+    Any other end of the login is its own failure.
+    """
+    save: Save | None = None
+    with _second_daemon(ways) as daemon:
+        outcome = _log_in(ways, daemon, key)
+        if outcome.state in KEY_IS_GOOD:
+            save = ways.keep(key)
+            _try_to("log out", daemon.api.logout, ways.tell)
+    if save is not None:
+        if outcome.state in RESERVATIONS:
+            ways.tell(f"{RESERVATIONS[outcome.state]}: {outcome.text}")
+        return save
+    if outcome.state is State.KEY_REFUSED:
+        return outcome.text
+    raise failure_of(outcome)
+
+
+@contextmanager
+def _second_daemon(ways: Ways) -> Iterator[Daemon]:
+    with tempfile.TemporaryDirectory(prefix="pm-", ignore_cleanup_errors=True) as folder:
         daemon = replace(
-            like,
+            ways.like,
             state_folder=Path(folder),
             runtime_folder=Path(folder),
             proxy_port=free_port(),
-            extra_args=(*like.extra_args, "--state=mem:"),
+            extra_args=(*ways.like.extra_args, "--state=mem:"),
+            ends_with_us=True,
         )
         try:
-            start(daemon, tailscaled, tell=lambda _line: None)
-            argv = (str(tailscale), f"--socket={daemon.socket}", "up", f"--timeout={LOGIN_TIMEOUT}s", *arguments)
-            watch = Watch(lambda _state, _url: None, sign_in=False)
-            outcome = attempt(argv, key=key, deadline=LOGIN_TIMEOUT + GRACE, watch=watch)
-            if outcome.state is State.ACCEPTED:
-                daemon.api.logout()
+            start(daemon, ways.programs[1], tell=lambda _line: None)
+            yield daemon
         finally:
-            stop(daemon)
-    if outcome.state is State.KEY_REFUSED:
-        return outcome.text
-    if outcome.state is not State.ACCEPTED:
-        raise failure_of(outcome)
-    return ""
+            _try_to("end", lambda: stop(daemon), ways.tell)
+
+
+def _log_in(ways: Ways, daemon: Daemon, key: Secret) -> Attempt:
+    up = ("up", f"--timeout={LOGIN_TIMEOUT}s", *ways.arguments)
+    argv = (str(ways.programs[0]), f"--socket={daemon.socket}", *up)
+    watch = Watch(lambda _state, _url: None, sign_in=False)
+    return attempt(argv, key=key, deadline=LOGIN_TIMEOUT + GRACE, watch=watch)
+
+
+def _try_to(what: str, do: Callable[[], object], tell: Callable[[str], None]) -> None:
+    """Tidy up as far as it goes: neither the key nor how its login ended may be lost for it."""
+    try:
+        do()
+    except Failure as failure:
+        tell(
+            f"the daemon of the proof does not {what}, and its node stays until it is given up as gone: {failure.what}"
+        )

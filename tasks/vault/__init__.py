@@ -10,11 +10,12 @@ from tasks import console, options, process
 from tasks.command import Context, command, is_dry, load_settings
 from tasks.errors import ConfigurationFailure, Refused, UsageFailure
 from tasks.keeping import (
+    Save,
     bitwarden_session,
     close_sessions,
+    keep_accepted_key,
     known_troubles,
     open_vault,
-    save_accepted_key,
     save_password,
     set_password,
 )
@@ -99,13 +100,7 @@ def rotate(context: Context, name: str) -> None:
     if not is_key:
         console.say(save_password(settings, before.name, new))
         return
-    new = key_in(new)
-    while refusal := fault_of(new) or _refusal(settings, new):
-        if not console.may_ask():
-            raise Refused("the new key was refused", why=refusal, next_step="the vault still holds the old one")
-        console.step(f"the key you typed was refused: {refusal}")
-        new = key_in(_ask(name))
-    console.say(save_accepted_key(settings, before.name, new))
+    console.say(_proved(settings, before.name, new)())
     console.step("a key for one use is spent by the proof; one for many uses serves the next `inv net.up`")
 
 
@@ -179,16 +174,34 @@ def _bitwarden(settings: Settings) -> "Session":
     return bitwarden_session(settings)
 
 
-def _refusal(settings: Settings, key: Secret) -> str:
-    """Log in with the key beside the running network; return why it was refused, or an empty text."""
+def _proved(settings: Settings, name: str, typed: Secret) -> Save:
+    """Log in with an auth key, with the next one after a refusal; return what saves it, as it is kept by then."""
+    while isinstance(proof := _proof(settings, name, key_in(typed)), str):
+        if not console.may_ask():
+            raise Refused("the new key was refused", why=proof, next_step="the vault still holds the old one")
+        console.step(f"the key you typed was refused: {proof}")
+        typed = _ask(name)
+    return proof
+
+
+def _proof(settings: Settings, name: str, key: Secret) -> Save | str:
+    """Log in with the key beside the running network; return what saves it, or why it was refused."""
     from tasks.connecting import daemon_of, up_arguments
-    from tasks.net.proving import prove
+    from tasks.net.proving import Ways, prove
     from tasks.programs.pins import pinned
     from tasks.programs.provision import ensure
 
+    if fault := fault_of(key):
+        return fault
     found = ensure(pinned("tailscale"), source=settings.programs_source, cache=settings.cache_folder, say=console.step)
-    programs = (found.executable("tailscale"), found.executable("tailscaled"))
-    return prove(daemon_of(settings), programs, key, up_arguments(settings))
+    ways = Ways(
+        like=daemon_of(settings),
+        programs=(found.executable("tailscale"), found.executable("tailscaled")),
+        arguments=up_arguments(settings),
+        keep=lambda accepted: keep_accepted_key(settings, name, accepted),
+        tell=console.step,
+    )
+    return prove(ways, key)
 
 
 def _well_formed(key: Secret) -> Secret:

@@ -52,15 +52,22 @@ def save_patiently(store: Store, item: Item, tell: Tell) -> Saved:
         ) from None
 
 
-def save_or_keep(store: "BitwardenStore", rescue: AgeStore, item: Item, tell: Tell) -> Saved:
-    """Save the password and fields of an item that exists nowhere else; when that fails, say where it is kept."""
-    unkept = _keep(rescue, item)
-    try:
-        saved = _thrice(lambda: save_exclusively(store, item.name, item.password, item.fields), tell)
-    except Failure as failure:
-        raise _not_saved(item, rescue, failure, unkept) from None
-    forget(rescue, item)
-    return saved
+def keep_item(
+    open_store: "Callable[[], BitwardenStore]", rescue: AgeStore, item: Item, tell: Tell
+) -> Callable[[], Saved]:
+    """Keep an item that exists nowhere else; what is returned saves it, or says where it is when that fails."""
+    unkept = _put(rescue, item)
+
+    def save() -> Saved:
+        try:
+            store = open_store()
+            saved = _thrice(lambda: save_exclusively(store, item.name, item.password, item.fields), tell)
+        except Failure as failure:
+            raise _not_saved(item, rescue, failure, unkept) from None
+        forget(rescue, item)
+        return saved
+
+    return save
 
 
 def rescued(rescue: AgeStore) -> list[Ref]:
@@ -82,7 +89,7 @@ def forget(rescue: AgeStore, item: Item) -> None:
         rescue.remove(item.name, item.password)
 
 
-def _keep(rescue: AgeStore, item: Item) -> Failure | None:
+def _put(rescue: AgeStore, item: Item) -> Failure | None:
     """Put the value into the rescue vault; return why that failed, as the vault itself may well take it."""
     try:
         save_password(rescue, item.name, item.password, item.fields)

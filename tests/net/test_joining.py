@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from tasks.errors import Busy, ConfigurationFailure, Failure, NotSaved, Refused, TimedOut, Unavailable
-from tasks.net.joining import PROMPT, Source, StoredKey, Ways, failure_of, join
+from tasks.net.joining import PROMPT, Save, Source, StoredKey, Ways, failure_of, join
 from tasks.net.login import State
 from tasks.net.terminal import Attempt
 from tasks.secret import Secret
@@ -37,6 +37,7 @@ class World:
     after: TailnetStatus = UP
     said: list[str] = field(default_factory=list)
     tried: list[str | None] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
     quieted: int = 0
     reads: int = 0
@@ -52,7 +53,7 @@ class World:
             quiet=self._quiet,
             ask=self._ask if self._lines is not None else None,
             read=self._read,
-            save=self._save,
+            keep=self._keep,
             tell=self.said.append,
         )
 
@@ -85,6 +86,10 @@ class World:
         if isinstance(self.held, Failure):
             raise self.held
         return StoredKey(Secret(self.held), self.accepted) if self.held else None
+
+    def _keep(self, key: Secret) -> Save:
+        self.kept.append(key.reveal())
+        return lambda: self._save(key)
 
     def _save(self, key: Secret) -> str:
         if self.save_fails is not None:
@@ -311,12 +316,51 @@ def test_success_is_only_believed_when_the_daemon_confirms_it() -> None:
     assert waiting == []
 
 
-def test_a_good_key_that_waits_for_approval_is_saved() -> None:
-    """It is good: only an admin is missing."""
-    world = World(outcomes={GOOD: Attempt(State.NEEDS_APPROVAL, "visit")}, typed=[GOOD])
+# The control server took the key, and the login fails all the same: (how the attempt ended, the exit status).
+TAKEN_IN_VAIN = ((State.ACCEPTED, 69), (State.NEEDS_APPROVAL, 75), (State.LOCKED_OUT, 77))
 
-    assert failure(world).cause == "needs-approval"
-    assert world.saved == [GOOD]
+
+def silent(world: World) -> Ways:
+    """Return ways to a daemon that answers nothing after the attempt, when the key must be kept already."""
+
+    def status() -> TailnetStatus:
+        assert world.kept == [GOOD]
+        raise Unavailable("the daemon does not answer")
+
+    return replace(world.ways(), status=status)
+
+
+@pytest.mark.parametrize(("end", "exit_status"), TAKEN_IN_VAIN)
+def test_a_good_key_is_kept_at_once_and_saved_though_the_login_fails(end: State, exit_status: int) -> None:
+    """It may be spent: an admin, a signature or a working daemon is all that is missing."""
+    world = World(outcomes={GOOD: Attempt(end, "as it says")}, typed=[GOOD])
+    with pytest.raises(Failure) as caught:
+        join(silent(world), NEEDS_LOGIN, None, ITEM)
+
+    assert caught.value.exit_status == exit_status
+    assert (world.kept, world.saved) == ([GOOD], [GOOD])
+    assert world.said == [f"the accepted key is saved: {ITEM}"]
+
+
+@pytest.mark.parametrize(("end", "exit_status"), TAKEN_IN_VAIN)
+def test_a_save_that_fails_does_not_hide_how_the_login_failed(end: State, exit_status: int) -> None:
+    """The network is not up, so it is not said to be, as where the save alone fails."""
+    full = NotSaved("cannot write it", why="no space left", next_step="mend that")
+    world = World(outcomes={GOOD: Attempt(end, "as it says")}, typed=[GOOD], save_fails=full)
+    with pytest.raises(Failure) as caught:
+        join(silent(world), NEEDS_LOGIN, None, ITEM)
+
+    assert caught.value.exit_status == exit_status
+    assert world.said == ["the accepted key could not be saved: cannot write it: no space left\n  next: mend that"]
+
+
+def test_no_key_but_a_typed_one_is_kept() -> None:
+    """The vault's own and TS_AUTHKEY's are where they belong."""
+    held, configured = World(held=GOOD), World()
+    held.join()
+    configured.join(configured=GOOD)
+
+    assert (held.kept, configured.kept) == ([], [])
 
 
 def test_a_key_that_cannot_be_saved_leaves_the_network_up_and_says_so() -> None:

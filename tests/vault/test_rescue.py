@@ -6,17 +6,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.errors import NotSaved
+from tasks.errors import NotSaved, Unavailable
 from tasks.secret import Secret
 from tasks.vault.acceptance import acceptance
 from tasks.vault.age import AgeStore
+from tasks.vault.bitwarden import BitwardenStore
 from tasks.vault.rescue import (
     deliver,
     forget,
+    keep_item,
     rescue_vault,
     rescued,
     save_exclusively,
-    save_or_keep,
     save_patiently,
 )
 from tasks.vault.store import Item, Ref
@@ -47,7 +48,7 @@ def keep(home: Home) -> AgeStore:
 
 def test_a_second_try_may_succeed(fake: FakePlace, keep: AgeStore) -> None:
     fake.serve(login("key", "one"), faults=[DOWN])
-    save_or_keep(fake.store(), keep, NEW, fake.said.append)
+    keep_item(fake.store, keep, NEW, fake.said.append)()
 
     assert fake.stored()[0]["login"]["password"] == "the value"
     assert fake.said[-1] == "not saved yet, trying again in 1 s: vault.example cannot be reached"
@@ -59,16 +60,29 @@ def test_the_value_is_kept_before_the_vault_is_asked(fake: FakePlace, keep: AgeS
     """Whatever kills us on the way."""
     seen: list[Secret] = []
     fake.serve(login("key", "one"), faults=[DOWN])
-    save_or_keep(fake.store(), keep, NEW, lambda _line: seen.append(keep.get("key").password))
+    keep_item(fake.store, keep, NEW, lambda _line: seen.append(keep.get("key").password))()
 
     assert seen == [Secret("the value")]
+
+
+def test_a_value_is_kept_though_there_is_no_program_to_save_it(fake: FakePlace, keep: AgeStore) -> None:
+    """As where bw is not installed and cannot be."""
+
+    def open_store() -> BitwardenStore:
+        raise Unavailable("bw is not here", next_step="install it")
+
+    with pytest.raises(NotSaved) as caught:
+        keep_item(open_store, keep, NEW, fake.said.append)()
+
+    assert (caught.value.why, caught.value.cause) == ("bw is not here", "rescued")
+    assert keep.get("key").password == NEW.password
 
 
 def test_a_value_that_cannot_be_saved_is_kept_and_delivered_later(fake: FakePlace, keep: AgeStore) -> None:
     """With what is to be said of it."""
     fake.serve(login("key", "one"), faults=[DOWN] * 3)
     with pytest.raises(NotSaved) as caught:
-        save_or_keep(fake.store(), keep, NEW, fake.said.append)
+        keep_item(fake.store, keep, NEW, fake.said.append)()
 
     assert caught.value.what == f"the bitwarden vault could not take 'key'; the value is safe, encrypted in {keep.path}"
     assert caught.value.why.startswith("vault.example cannot be reached: ")
@@ -87,7 +101,7 @@ def test_a_value_that_cannot_be_saved_is_kept_and_delivered_later(fake: FakePlac
 def test_another_value_that_waits_is_not_forgotten(fake: FakePlace, keep: AgeStore) -> None:
     keep.put(Item("other", Secret("waits")), expect=None)
     fake.serve(login("key", "one"))
-    save_or_keep(fake.store(), keep, NEW, fake.said.append)
+    keep_item(fake.store, keep, NEW, fake.said.append)()
     forget(keep, Item("other", Secret("an older value")))
 
     assert [ref.name for ref in rescued(keep)] == ["other"]
@@ -99,12 +113,12 @@ def test_what_can_be_kept_nowhere_is_said_to_be_nowhere(fake: FakePlace, keep: A
     """But the vault is asked all the same."""
     keep.folder.write_text("not a folder")
     fake.serve(login("key", "one"))
-    save_or_keep(fake.store(), keep, NEW, fake.said.append)
+    keep_item(fake.store, keep, NEW, fake.said.append)()
     assert fake.stored()[0]["login"]["password"] == "the value"
 
     fake.serve(login("key", "one"), faults=[DOWN] * 3)
     with pytest.raises(NotSaved) as caught:
-        save_or_keep(fake.store(), keep, NEW, fake.said.append)
+        keep_item(fake.store, keep, NEW, fake.said.append)()
     assert caught.value.what == "the bitwarden vault could not take 'key', and it could not be kept here either"
     assert caught.value.next_step == "mend either, then `inv vault.set 'key'` with the same value"
 
@@ -138,7 +152,7 @@ def test_after_a_refusal_there_is_no_second_try(fake: FakePlace, keep: AgeStore)
     refusal: dict[str, object] = {"on": "PUT /object/item", "out": True, "message": '{"message":"","statusCode":403}'}
     fake.serve(login("key", "one"), faults=[refusal])
     with pytest.raises(NotSaved):
-        save_or_keep(fake.store(), keep, NEW, fake.said.append)
+        keep_item(fake.store, keep, NEW, fake.said.append)()
 
     assert len([asked for asked in fake.asked() if asked.startswith("PUT")]) == 1
     assert keep.get("key").password == NEW.password
