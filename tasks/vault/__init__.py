@@ -105,10 +105,13 @@ def rotate(context: Context, name: str) -> None:
 
 
 @command()
-def unlock(_context: Context) -> None:
+def unlock(context: Context) -> None:
     """Open the Bitwarden vault for a shell to keep: eval "$(inv vault.unlock)"."""
-    session = _bitwarden(load_settings()).unlocked()
-    console.hand_over(Secret(f"export BW_SESSION='{session.reveal()}';"))
+    session = _bitwarden(load_settings())
+    if is_dry(context):
+        console.step("would unlock the bitwarden vault, and print its session for a shell to keep")
+        return
+    console.hand_over(Secret(f"export BW_SESSION='{session.unlocked().reveal()}';"))
 
 
 @command()
