@@ -144,9 +144,14 @@ def hidden_input() -> Iterator[None]:
 
 def ask_yes(prompt: str) -> bool:
     """Ask a person a question whose answer is yes only when it is typed out."""
-    sys.stderr.write(f"{REDACTOR.clean(prompt)} [yes/no] ")
+    return ask_which(prompt, ("yes", "no")) in {"y", "yes"}
+
+
+def ask_which(prompt: str, answers: Sequence[str]) -> str:
+    """Ask a person which of some answers it is, and return what was typed, in small letters; it may be none of them."""
+    sys.stderr.write(f"{REDACTOR.clean(prompt)} [{'/'.join(answers)}] ")
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    return sys.stdin.readline().strip().lower()
 
 
 def visible(text: str) -> str:

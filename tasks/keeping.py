@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import console, files
-from tasks.errors import Failure
+from tasks.errors import Failure, NotSaved
 from tasks.secret import Secret
 from tasks.settings import Settings, followed, tailnet_folder
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tasks.vault.bitwarden import BitwardenStore
     from tasks.vault.bw import Account
     from tasks.vault.session import Session
-    from tasks.vault.store import Item, Store, Trouble
+    from tasks.vault.store import Item, Ref, Store, Trouble
 
 ACCOUNTS = "bitwarden.accounts"  # a folder beside the tailnets', whose names have no dot
 Save = Callable[[], str]  # saves what is kept already, and says where it is then
@@ -81,7 +81,10 @@ def _session_of(account: "Account") -> "Session":
 
 
 def known_troubles(settings: Settings) -> "list[Trouble]":
-    """Return what is known to be wrong with the programs of the vault: bw is not run, node only asked its version."""
+    """Return what is known of the vault before it is asked: faults of its programs, and what waits to be saved.
+
+    bw is not run, node only asked its version.
+    """
     if settings.vault != "bitwarden":
         return []
     from shutil import which
@@ -94,7 +97,20 @@ def known_troubles(settings: Settings) -> "list[Trouble]":
     # The one on PATH is what its owner types, even where ours is another.
     versions = {version_beside(Path(each)): None for each in (str(used), on_path) if each}
     troubles = [trouble for version in versions for trouble in of_version(version)]
-    return [*troubles, *of_node(version_beside(used), node_wanted_by(used), node_version())]
+    return [
+        *_waiting_troubles(settings),
+        *troubles,
+        *of_node(version_beside(used), node_wanted_by(used), node_version()),
+    ]
+
+
+def _waiting_troubles(settings: Settings) -> "list[Trouble]":
+    from tasks.vault.store import Trouble
+
+    try:
+        return [Trouble(_waits(ref), "`inv net.up` at a terminal offers to save it") for ref in _waiting(settings)]
+    except Failure as failure:
+        return [Trouble(f"what may wait to be saved cannot be read: {failure.what}", failure.next_step)]
 
 
 def begin_vault(settings: Settings) -> None:
@@ -175,19 +191,52 @@ def _at_once(save: Save) -> Save:
     return tell
 
 
-def offer_rescued(settings: Settings) -> None:
-    """Offer to save what did not reach Bitwarden earlier; one look at a file when there is nothing."""
-    if settings.vault != "bitwarden":
-        return
+def offer_rescued(settings: Settings, *, dry: bool = False) -> NotSaved | None:
+    """Offer to save what did not reach Bitwarden earlier; one look at a file when there is nothing.
+
+    A failure is told, and returned as what is to be raised once the network is up: it must not keep it down.
+    """
+    try:
+        for ref in _waiting(settings):
+            _offer(settings, ref, dry=dry)
+    except Failure as failure:
+        why = f"{failure.what}: {failure.why}" if failure.why else failure.what
+        console.step(f"not saved: {why}")
+        if dry:
+            return None
+        unsaved = "the network is up, but what waits for Bitwarden could not be saved; it is still kept here"
+        next_step = f"{failure.next_step}; the next `inv net.up` offers it again".removeprefix("; ")
+        return NotSaved(unsaved, why=why, next_step=next_step, cause="rescued")
+    return None
+
+
+def _waiting(settings: Settings) -> "list[Ref]":
     from tasks.vault import rescue
 
-    keep = rescue.rescue_vault(settings.state_folder)
-    for ref in rescue.rescued(keep):
-        what = f"a value for {ref.name!r} waits to be saved to Bitwarden (kept since {ref.revision})"
-        if not console.may_ask():
-            console.step(f"{what}, which may have an older one; `inv net.up` at a terminal offers it")
-        elif console.ask_yes(f"{what}, which may have an older one: save it now?"):
-            console.step(str(rescue.deliver(_bitwarden_store(settings), keep, ref.name)))
+    return rescue.rescued(rescue.rescue_vault(settings.state_folder)) if settings.vault == "bitwarden" else []
+
+
+def _waits(ref: "Ref") -> str:
+    return f"a value for {ref.name!r} waits to be saved to Bitwarden (kept since {ref.revision})"
+
+
+def _offer(settings: Settings, ref: "Ref", *, dry: bool) -> None:
+    from tasks.vault import rescue
+
+    if dry:
+        console.step(f"{_waits(ref)}; would offer it")
+        return
+    if not console.may_ask():
+        console.step(f"{_waits(ref)}; `inv net.up` at a terminal offers it")
+        return
+    own = rescue.rescue_vault(settings.state_folder)
+    question = f"{_waits(ref)}; `inv vault.list` shows of when Bitwarden's own is: save it now?"
+    match console.ask_which(question, ("yes", "no", "discard")):
+        case "y" | "yes":
+            console.step(str(rescue.deliver(_bitwarden_store(settings), own, ref.name, console.step)))
+        case "discard":
+            rescue.forget(own, own.get(ref.name))
+            console.step(f"discarded: the value that was kept for {ref.name!r}")
 
 
 def _bitwarden_store(settings: Settings) -> "BitwardenStore":

@@ -183,6 +183,13 @@ def test_only_a_yes_is_a_yes(typed: str, answer: str) -> None:
     assert "remove it? [yes/no] " in shown
 
 
+def test_one_of_some_answers_is_returned_as_it_was_typed() -> None:
+    stdout, shown = on_a_terminal("print(console.ask_which('now what?', ('yes', 'no', 'later')))", typed=" LATER\n")
+
+    assert stdout == "later\n"
+    assert "now what? [yes/no/later] " in shown
+
+
 def test_a_hidden_answer_is_not_shown_and_is_learned() -> None:
     """The terminal shows the prompt, not what was typed; and no later message shows it."""
     ours, theirs = pty.openpty()

@@ -1,5 +1,11 @@
 """From the settings to a vault: what is read, what a save says and adds, what waits for a vault."""
 
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pexpect
 import pytest
 
 from tasks.errors import ConfigurationFailure
@@ -8,9 +14,21 @@ from tasks.secret import Secret
 from tasks.settings import load
 from tasks.vault.acceptance import acceptance_of
 from tasks.vault.age import AgeStore
-from tests.conftest import Home
+from tasks.vault.rescue import rescue_vault, rescued
+from tasks.vault.store import Item
+from tests.conftest import INV, ROOT, Home, Inv
+from tests.net.conftest import FAKES, GOOD, Fakes, fakes  # noqa: F401 - a fixture
+from tests.vault.conftest import FakePlace, fake, login  # noqa: F401 - a fixture
+from tests.waiting import until
 
 KEY = "Tailscale auth key"
+UP = "network is up: fake (100.64.0.9) in fake"
+DOWN: dict[str, object] = {"on": "PUT /object/item", "message": "FetchError: connect ECONNREFUSED"}
+# What is on PATH answers the question for its version, which the fake has no place for.
+BW = """#!/bin/sh
+[ "$1" = --version ] && exec echo 2026.6.0
+exec {fake} "$@"
+"""
 
 
 @pytest.fixture
@@ -42,3 +60,180 @@ def test_an_accepted_key_carries_when_by_whom_and_as_which_node(vault: AgeStore)
     assert accepted[20:] == " by Tailscale as box; if it was a single-use key, it is spent"
     set_password(load(), KEY, Secret("two"))
     assert acceptance_of(vault.get(KEY)) == ""
+
+
+@pytest.fixture
+def bitwarden(fake: FakePlace, fakes: Fakes, home: Home, monkeypatch: pytest.MonkeyPatch) -> FakePlace:  # noqa: F811
+    """Have the commands of this test use the fake bw, whose vault has an older key; the network takes TS_AUTHKEY."""
+    folder = home.home / "bin"
+    folder.mkdir()
+    (folder / "bw").write_text(BW.format(fake=FAKES / "bw"))
+    (folder / "bw").chmod(0o755)
+    account = fake.account
+    assert account.password is not None
+    assert account.client_secret is not None
+    for name, value in {
+        "PATH": os.pathsep.join([str(folder), os.environ["PATH"]]),
+        "VAULT": "bitwarden",
+        "BW_SERVER": account.server,
+        "BW_CLIENTID": account.client_id,
+        "BW_CLIENTSECRET": account.client_secret.reveal(),
+        "BW_PASSWORD": account.password.reveal(),
+        "BW_DATA_DIR": str(account.folder),
+        "TS_AUTHKEY": GOOD,
+    }.items():
+        monkeypatch.setenv(name, value)
+    fake.serve(login(KEY, "bitwardens-own", id="one"))
+    return fake
+
+
+@pytest.fixture
+def waiting(home: Home) -> AgeStore:
+    """Give the rescue vault of this place, in which a key waits."""
+    own = rescue_vault(home.state / "platform-manager" / "default")
+    own.put(Item(KEY, Secret("the-kept-key")), expect=None)
+    return own
+
+
+@contextmanager
+def at_terminal(*words: str) -> Iterator["pexpect.spawn[str]"]:
+    """Run `inv WORDS…` at a terminal of its own."""
+    child = pexpect.spawn(
+        str(INV), list(words), cwd=str(ROOT), timeout=30, env=dict(os.environ), encoding="utf-8", dimensions=(24, 250)
+    )
+    try:
+        yield child
+    finally:
+        child.close(force=True)
+
+
+def ending(child: "pexpect.spawn[str]") -> tuple[int | None, str]:
+    """Return the exit status and what was shown since the last expectation."""
+    child.expect(pexpect.EOF)
+    shown = child.before or ""
+    child.close()
+    return child.exitstatus, shown.replace("\r\n", "\n")
+
+
+def answered(answer: str, waiting: AgeStore) -> tuple[int | None, str]:
+    """Run net.up at a terminal, answer its offer, and return how it ended and what it said then."""
+    (ref,) = rescued(waiting)
+    with at_terminal("net.up") as child:
+        child.expect_exact(
+            f"a value for '{KEY}' waits to be saved to Bitwarden (kept since {ref.revision}); "
+            "`inv vault.list` shows of when Bitwarden's own is: save it now? [yes/no/discard] "
+        )
+        child.sendline(answer)
+        return ending(child)
+
+
+def passwords(bitwarden: FakePlace) -> list[str]:
+    """Return the fake server's passwords."""
+    return [item["login"]["password"] for item in bitwarden.stored()]
+
+
+def test_what_waits_is_saved_after_a_yes(bitwarden: FakePlace, waiting: AgeStore) -> None:
+    status, shown = answered("yes", waiting)
+
+    assert (status, passwords(bitwarden), rescued(waiting)) == (0, ["the-kept-key"], []), shown
+    assert f"the item '{KEY}' of the bitwarden vault was replaced " in shown
+    assert UP in shown
+
+
+def test_what_waits_goes_on_waiting_after_a_no(bitwarden: FakePlace, waiting: AgeStore) -> None:
+    status, shown = answered("no", waiting)
+
+    assert (status, UP in shown, passwords(bitwarden)) == (0, True, ["bitwardens-own"])
+    assert waiting.get(KEY).password == Secret("the-kept-key")
+
+
+def test_what_waits_can_be_discarded(bitwarden: FakePlace, waiting: AgeStore) -> None:
+    """Else the question would come for ever where Bitwarden has a newer one."""
+    status, shown = answered("discard", waiting)
+
+    assert (status, UP in shown, passwords(bitwarden)) == (0, True, ["bitwardens-own"])
+    assert f"discarded: the value that was kept for '{KEY}'\n" in shown
+    assert rescued(waiting) == []
+
+
+def test_a_vault_that_is_down_does_not_keep_the_network_down(bitwarden: FakePlace, waiting: AgeStore, inv: Inv) -> None:
+    """The exit status says what is not saved, and that the network is up is true."""
+    bitwarden.serve(login(KEY, "bitwardens-own", id="one"), faults=[DOWN] * 9)
+    status, shown = answered("yes", waiting)
+
+    assert status == 74
+    assert (
+        shown.index("not saved: ")
+        < shown.index(UP)
+        < shown.index(
+            "error: the network is up, but what waits for Bitwarden could not be saved; it is still kept here: "
+        )
+    )
+    assert "the next `inv net.up` offers it again" in shown
+    assert waiting.get(KEY).password == Secret("the-kept-key")
+    assert inv("net.status").exit_status == 0
+
+
+def test_a_rescue_vault_that_cannot_be_read_does_not_keep_the_network_down(
+    bitwarden: FakePlace, waiting: AgeStore, inv: Inv
+) -> None:
+    waiting.path.write_bytes(b"")
+    ended = inv("net.up")
+
+    assert (ended.exit_status, ended.stdout.startswith(UP)) == (74, True)
+    assert f"the vault {waiting.path} is damaged" in ended.stderr
+
+
+def test_dry_offers_nothing(bitwarden: FakePlace, waiting: AgeStore) -> None:
+    """It says what would be offered; neither a person nor Bitwarden is asked."""
+    with at_terminal("--dry", "net.up") as child:
+        status, shown = ending(child)
+
+    assert status == 0
+    assert shown.startswith(f"a value for '{KEY}' waits to be saved to Bitwarden (kept since ")
+    assert "); would offer it\nwould start tailscaled and log in: " in shown
+    assert not bitwarden.account.folder.with_name("fake.log").exists()
+
+
+def test_dry_unlocks_nothing(bitwarden: FakePlace, inv: Inv) -> None:
+    """And gives a shell nothing to evaluate."""
+    ended = inv("--dry", "vault.unlock")
+
+    assert (ended.exit_status, ended.stdout) == (0, "")
+    assert ended.stderr == "would unlock the bitwarden vault, and print its session for a shell to keep\n"
+    assert not bitwarden.account.folder.with_name("fake.log").exists()
+
+
+def test_the_vaults_status_tells_what_waits(bitwarden: FakePlace, waiting: AgeStore, inv: Inv) -> None:
+    (ref,) = rescued(waiting)
+    what = f"a value for '{KEY}' waits to be saved to Bitwarden (kept since {ref.revision})"
+
+    assert f"warning: {what}\n  next: `inv net.up` at a terminal offers to save it\n" in inv("vault.status").stderr
+    assert what in json.loads(inv("vault.status", "--json").stdout)["warnings"]
+    waiting.path.write_bytes(b"")
+    assert "warning: what may wait to be saved cannot be read: the vault " in inv("vault.status").stderr
+
+
+@pytest.mark.parametrize("words", [("vault.rotate", "other"), ("net.up",)], ids=["save", "delivery"])
+def test_whoever_interrupts_a_save_is_told_where_the_value_is(
+    bitwarden: FakePlace, waiting: AgeStore, words: tuple[str, ...]
+) -> None:
+    """`interrupted` alone sounds like a loss."""
+    hang: dict[str, object] = {"on": "PUT /object/item", "hang": True}
+    bitwarden.serve(login(KEY, "bitwardens-own", id="one"), login("other", "one"), faults=[hang])
+    with at_terminal(*words) as child:
+        child.expect([r"\(hidden\): ", r"save it now\? .*\] "])
+        child.sendline("yes")
+        log = bitwarden.account.folder.with_name("fake.log")
+        until(lambda: log.exists() and "PUT /object/item" in log.read_text(), what="write", seconds=30)
+        child.sendintr()
+        status, shown = ending(child)
+
+    name = words[1] if words[1:] else KEY
+    assert status == 130
+    assert (
+        f"the value of '{name}' is safe, encrypted in {waiting.path}; the next `inv net.up` offers to save it\n"
+        in shown
+    )
+    assert shown.endswith("interrupted\n")
+    assert name in [ref.name for ref in rescued(waiting)]

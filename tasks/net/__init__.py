@@ -25,17 +25,18 @@ def up(context: Context) -> None:
     from tasks.keeping import offer_rescued
 
     settings = load_settings()
-    offer_rescued(settings)
+    unsaved = offer_rescued(settings, dry=is_dry(context))
     status = connecting.status_if_ready(settings)
     if status is not None and status.is_up:
         console.say(f"network is up already: {_summary(settings, status)}")
-        return
-    if is_dry(context):
+    elif is_dry(context):
         argv = connecting.daemon_of(settings).argv(Path("tailscaled"))
         console.step(f"would start tailscaled and log in: {' '.join(argv)}")
-        return
-    ask = console.ask_hidden if console.may_ask() else None
-    console.say(f"network is up: {_summary(settings, connecting.bring_up(settings, ask))}")
+    else:
+        ask = console.ask_hidden if console.may_ask() else None
+        console.say(f"network is up: {_summary(settings, connecting.bring_up(settings, ask))}")
+    if unsaved is not None:
+        raise unsaved
 
 
 @command(options_help={"logout": "leave the tailnet too: the next `up` needs a key"})

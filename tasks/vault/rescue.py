@@ -5,7 +5,8 @@ it has the value, so that neither a failure nor a kill on the way loses it.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,8 +61,9 @@ def keep_item(
 
     def save() -> Saved:
         try:
-            store = open_store()
-            saved = _thrice(lambda: save_exclusively(store, item.name, item.password, item.fields), tell)
+            with _told_when_interrupted(rescue, item, tell):
+                store = open_store()
+                saved = _thrice(lambda: save_exclusively(store, item.name, item.password, item.fields), tell)
         except Failure as failure:
             raise _not_saved(item, rescue, failure, unkept) from None
         forget(rescue, item)
@@ -75,10 +77,11 @@ def rescued(rescue: AgeStore) -> list[Ref]:
     return list(rescue.list()) if rescue.path.exists() else []
 
 
-def deliver(store: "BitwardenStore", rescue: AgeStore, name: str) -> Saved:
+def deliver(store: "BitwardenStore", rescue: AgeStore, name: str, tell: Tell) -> Saved:
     """Save a rescued value where it belongs, and forget it here."""
     item = rescue.get(name)
-    saved = save_exclusively(store, name, item.password, item.fields)
+    with _told_when_interrupted(rescue, item, tell):
+        saved = save_exclusively(store, name, item.password, item.fields)
     forget(rescue, item)
     return saved
 
@@ -87,6 +90,18 @@ def forget(rescue: AgeStore, item: Item) -> None:
     """Take a value out of the rescue vault, which is removed with the last one; another value of its name stays."""
     if rescue.path.exists():
         rescue.remove(item.name, item.password)
+
+
+@contextmanager
+def _told_when_interrupted(rescue: AgeStore, item: Item, tell: Tell) -> Iterator[None]:
+    """Have whoever loses patience know where the value is: `interrupted` alone sounds like a loss."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if any(ref.name == item.name for ref in rescued(rescue)):
+            where = f"the value of {item.name!r} is safe, encrypted in {rescue.path}"
+            tell(f"{where}; the next `inv net.up` offers to save it")
+        raise
 
 
 def _put(rescue: AgeStore, item: Item) -> Failure | None:

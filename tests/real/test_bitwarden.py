@@ -45,7 +45,7 @@ ACCEPTED = re.compile(
     r"(?P<said>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ by (?P<who>.*); if it was a single-use key, it is spent) \(key \w{8}\)"
 )
 PROMPT_END = "(hidden; Enter alone = sign in with a browser): "
-OFFER_END = "save it now? [yes/no] "
+OFFER_END = "save it now? [yes/no/discard] "
 KILLS = pytest.mark.parametrize("kills", [15, pytest.param(100, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
 KEPT_WITHIN = 0.3  # seconds from acceptance by the control server, as the daemon tells it, to the key being kept
 WRITERS = 20

@@ -89,7 +89,7 @@ def test_a_value_that_cannot_be_saved_is_kept_and_delivered_later(fake: FakePlac
     assert caught.value.next_step.endswith("; the next `inv net.up` offers to save it")
     assert "the value" not in keep.path.read_bytes().decode(errors="replace")
     assert [ref.name for ref in rescued(keep)] == ["key"]
-    deliver(fake.store(), keep, "key")
+    deliver(fake.store(), keep, "key", fake.said.append)
     [item] = fake.stored()
     assert (item["login"]["password"], [each["value"] for each in item["fields"]]) == (
         "the value",
