@@ -117,13 +117,13 @@ def load(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Sett
         inventory=root / (values.get("INVENTORY") or "inventory"),
         vault=values.get("VAULT") or "age",
         vault_item=item or values.get("VAULT_ITEM") or DEFAULT_ITEM,
-        vault_identity=_secret(values.get("VAULT_IDENTITY", "")),
+        vault_identity=_opener("VAULT_IDENTITY", values.get("VAULT_IDENTITY", "")),
         bw_server=_https(values.get("BW_SERVER", "")),
         bw_email=values.get("BW_EMAIL", ""),
         bw_client_id=values.get("BW_CLIENTID", ""),
-        bw_client_secret=_secret(values.get("BW_CLIENTSECRET", "")),
-        bw_password=_secret(values.get("BW_PASSWORD", "")),
-        bw_session=_secret(values.get("BW_SESSION", "")),
+        bw_client_secret=_opener("BW_CLIENTSECRET", values.get("BW_CLIENTSECRET", "")),
+        bw_password=_opener("BW_PASSWORD", values.get("BW_PASSWORD", "")),
+        bw_session=_opener("BW_SESSION", values.get("BW_SESSION", "")),
         bw_data_folder=Path(values["BW_DATA_DIR"]).expanduser() if values.get("BW_DATA_DIR") else None,
         programs_source=values.get("PROGRAMS_SOURCE") or "auto",
     )
@@ -241,6 +241,17 @@ def _words(name: str, text: str) -> tuple[str, ...]:
 
 def _secret(text: str) -> Secret | None:
     return REDACTOR.learn(Secret(text)) if text else None
+
+
+def _opener(name: str, text: str) -> Secret | None:
+    """Return a secret that opens a vault; a reference into one would else be taken for the secret itself."""
+    if text.startswith(envfile.VAULT_REFERENCE):
+        raise ConfigurationFailure(
+            f"{name}: a reference `vault:…` does not work here, of references only `file:PATH` does",
+            why="it is what opens the vault",
+            next_step=f"put the value into a file that is yours alone, and set {name}=file:PATH",
+        )
+    return _secret(text)
 
 
 def vault_references(tailnet: str, root: Path = ROOT) -> dict[str, str]:

@@ -368,6 +368,20 @@ def test_a_vault_reference_names_the_item(tmp_path: Path) -> None:
     assert (loaded.vault_item, loaded.auth_key, loaded.configured_key()) == ("another key", None, None)
 
 
+@pytest.mark.parametrize("name", ["BW_PASSWORD", "BW_CLIENTSECRET", "BW_SESSION", "VAULT_IDENTITY"])
+def test_what_opens_a_vault_is_no_reference_into_one(tmp_path: Path, name: str) -> None:
+    """Else the reference itself would be tried as the secret. From a file or from the environment."""
+    (tmp_path / ".env").write_text(f"{name}=vault:master\n")
+    for variables in ({}, {name: "vault:master"}):
+        with pytest.raises(ConfigurationFailure) as caught:
+            load(tmp_path, **variables)
+
+        assert str(caught.value) == (
+            f"{name}: a reference `vault:…` does not work here, of references only `file:PATH` does: it is what opens "
+            f"the vault\n  next: put the value into a file that is yours alone, and set {name}=file:PATH"
+        )
+
+
 def test_secrets_are_redacted_as_soon_as_they_are_read(tmp_path: Path) -> None:
     """And the record itself does not show them."""
     loaded = load(tmp_path, TS_AUTHKEY="swordfish-one", VAULT_IDENTITY="swordfish-two")

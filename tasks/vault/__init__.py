@@ -128,7 +128,7 @@ def lock(context: Context) -> None:
 @command(words=True, options_help={"only": "the variables to give, such as TOKEN,PASSWORD; without it, all"})
 def run(context: Context, only: str = "") -> None:
     """Run the words after `--` with the secrets in their environment that lines NAME=vault:ITEM/FIELD of .env name."""
-    from tasks.vault.references import KEYS_OF_VAULTS, chosen, resolved
+    from tasks.vault.references import chosen, resolved, without_secrets_of_vaults
 
     settings, words = load_settings(), options.words()
     if not words:
@@ -138,7 +138,7 @@ def run(context: Context, only: str = "") -> None:
         console.step(f"would run {words[0]} with {', '.join(wanted) or 'no secrets'}")
         return
     values = {name: secret.reveal() for name, secret in resolved(open_vault(settings), wanted).items()}
-    own = {name: value for name, value in os.environ.items() if name not in KEYS_OF_VAULTS}
+    own = without_secrets_of_vaults(os.environ, settings.vault)
     close_sessions()
     process.become(*words, environment={**own, **values})
 

@@ -30,8 +30,8 @@ class EnvironmentStore:
 
     def list(self) -> Sequence[Ref]:
         """Return the variables, by name; they have no revisions."""
-        names = sorted(name for name, value in self.variables.items() if name.startswith(PREFIX) and value)
-        return [Ref(name, name.removeprefix(PREFIX), "") for name in names if name not in SETTINGS]
+        names = sorted(name for name, value in self.variables.items() if is_item(name) and value)
+        return [Ref(name, name.removeprefix(PREFIX), "") for name in names]
 
     def get(self, name: str) -> Item:
         """Return the item whose variable the name stands for; it has a password and nothing else."""
@@ -59,3 +59,8 @@ class EnvironmentStore:
 def variable_of(name: str) -> str:
     """Return the variable of an item: VAULT_ and the name in capitals, with _ for all but ASCII letters and digits."""
     return PREFIX + re.sub(r"[^A-Za-z0-9]", "_", name).upper()
+
+
+def is_item(variable: str) -> bool:
+    """Whether the variable is an item of this vault; two of its settings begin like one."""
+    return variable.startswith(PREFIX) and variable not in SETTINGS

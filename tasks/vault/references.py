@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from tasks.errors import ConfigurationFailure, Unavailable, UsageFailure
 from tasks.secret import Secret
+from tasks.vault.environment import is_item
 from tasks.vault.store import Item, NoSuchItem, Store
 
 # What opens vaults; a program that gets secrets gets none of these unless it is named.
@@ -33,6 +34,12 @@ def resolved(store: Store, references: Mapping[str, str]) -> dict[str, Secret]:
             raise ConfigurationFailure(f"{variable}: {reference!r} holds a NUL, which no environment can carry")
         found[variable] = value
     return found
+
+
+def without_secrets_of_vaults(environ: Mapping[str, str], vault: str) -> dict[str, str]:
+    """Return the variables without what opens vaults and, where these are the vault itself, without its items."""
+    dropped = {name for name in environ if name in KEYS_OF_VAULTS or (vault == "environment" and is_item(name))}
+    return {name: value for name, value in environ.items() if name not in dropped}
 
 
 def value_of(item: Item, field: str) -> Secret:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -298,6 +299,29 @@ def test_the_environment_is_a_vault_that_cannot_be_written(inv: Inv) -> None:
         f"error: cannot write '{KEY}': the environment vault is read-only\n"
         "  next: set VAULT_TAILSCALE_AUTH_KEY where this is started from, or choose VAULT=age\n",
     )
+
+
+def test_a_command_gets_of_the_environments_vault_what_it_asked_for(home: Home) -> None:
+    """Nothing else is exported, though the whole vault is in our own environment."""
+    project = home.folder / "project"  # a copy, because references stand in a file of the project's
+    shutil.copytree(ROOT / "tasks", project / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("tasks.py", "invoke.yaml"):
+        shutil.copy(ROOT / name, project)
+    (project / ".env").write_text("TOKEN=vault:deploy\nROOT=vault:db root\n")
+    items = {"VAULT_DEPLOY": "the token", "VAULT_DB_ROOT": "root's", "VAULT_TAILSCALE_AUTH_KEY": "tskey-auth-x"}
+    ended = subprocess.run(
+        [str(INV), "vault.run", "--only=TOKEN", "--", "env"],
+        cwd=project,
+        env={**os.environ, "VAULT": "environment", **items},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    given = dict(line.split("=", 1) for line in ended.stdout.splitlines() if "=" in line)
+
+    assert given["TOKEN"] == "the token"
+    assert [name for name in given if name in items or name == "ROOT"] == []
 
 
 def test_an_unknown_vault_is_refused_with_the_known_ones(inv: Inv) -> None:

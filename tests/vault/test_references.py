@@ -5,7 +5,7 @@ import pytest
 from tasks.errors import Failure, UsageFailure
 from tasks.secret import Secret
 from tasks.vault.age import AgeStore
-from tasks.vault.references import chosen, resolved, value_of
+from tasks.vault.references import chosen, resolved, value_of, without_secrets_of_vaults
 from tasks.vault.store import Field, Item
 from tests.conftest import Home
 
@@ -46,3 +46,12 @@ def test_only_the_named_ones_are_chosen() -> None:
     with pytest.raises(UsageFailure) as caught:
         chosen({"A": "x"}, ["C"])
     assert str(caught.value) == "--only: no settings file has a line C=vault:…: there are A"
+
+
+def test_nothing_that_opens_a_vault_is_handed_on_and_no_other_item() -> None:
+    """Where the variables are the vault; elsewhere VAULT_… may be another program's."""
+    variables = {"BW_PASSWORD": "x", "VAULT_IDENTITY": "x", "VAULT_DB_ROOT": "x", "VAULT_ITEM": "a name", "HOME": "/"}
+    kept = {"VAULT_ITEM": "a name", "HOME": "/"}
+
+    assert without_secrets_of_vaults(variables, "environment") == kept
+    assert without_secrets_of_vaults(variables, "age") == {**kept, "VAULT_DB_ROOT": "x"}
