@@ -378,6 +378,34 @@ def test_a_rotation_proves_and_stores_the_key_alone(fakes: Fakes, vault: AgeStor
     assert (len(fakes.ups()), GOOD in shown) == (1, False)
 
 
+@pytest.mark.parametrize(
+    "orders",
+    [
+        {"daemon": {"clings": True}},
+        {
+            "up": [
+                ("print", "\nTo approve your machine, visit:\n\ntimeout waiting for Tailscale service\n"),
+                ("exit", 1),
+            ]
+        },
+        {"up": [("print", "this node is locked out; sign it\n"), ("exit", 1)]},
+    ],
+    ids=["logout fails", "approval", "lock"],
+)
+def test_a_rotation_stores_each_key_that_the_control_server_took(
+    inv: Inv,
+    fakes: Fakes,  # noqa: F811
+    vault: AgeStore,
+    orders: dict[str, object],
+) -> None:
+    """It may be good for one login alone, and that was the proof."""
+    save_password(vault, KEY, Secret("the-old-key"))
+    fakes.order(**orders)
+    ended = inv("vault.rotate", KEY, stdin=GOOD)
+
+    assert (ended.exit_status, vault.get(KEY).password) == (0, Secret(GOOD)), ended.stderr
+
+
 def test_a_rotation_by_id_proves_the_key_too(inv: Inv, fakes: Fakes, vault: AgeStore) -> None:  # noqa: F811
     save_password(vault, KEY, Secret("the-old-key"))
     ended = inv("vault.rotate", vault.get(KEY).id, stdin="tskey-auth-wrong")
