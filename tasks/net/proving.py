@@ -1,8 +1,8 @@
 """Owns the proof of an auth key: one login with it, by a second daemon that keeps its state in memory alone.
 
 The running network is not touched. tailscaled logs a node with `--state=mem:` in as ephemeral (its ipn/store), and it
-is logged out at once, so the tailnet is left as it was; tailscaled does the same when it is asked to end, as the kernel
-asks it should we be killed. A key for one use is spent by the proof: it is kept before anything else is done.
+is logged out at once, so the tailnet is left as it was; tailscaled tries that itself when it is asked to end, as the
+kernel asks it should we be killed. A key for one use is spent by the proof: it is kept before anything else is done.
 """
 
 import tempfile
