@@ -225,8 +225,10 @@ class Detached:
         return status if status >= 0 else 128 - status
 
     def kill(self) -> None:
-        """End it at once, and reap it."""
-        self._child.kill()
+        """End it at once with all that it has started, as a wrapper script does, and reap it."""
+        if self._child.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
         self._child.wait()
 
     def let_go(self) -> None:

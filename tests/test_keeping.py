@@ -204,6 +204,19 @@ def test_dry_unlocks_nothing(bitwarden: FakePlace, inv: Inv) -> None:
     assert not bitwarden.account.folder.with_name("fake.log").exists()
 
 
+def test_signing_out_forgets_the_account_here(bitwarden: FakePlace, inv: Inv) -> None:
+    """The next use signs in anew, with what is set by then."""
+    bitwarden.serve(login(KEY, "one"))
+    assert inv("vault.get", KEY).stdout == "one\n"
+    assert inv("--dry", "vault.lock", "--sign-out").stderr == "would sign out of the bitwarden vault\n"
+    said = inv("vault.lock", "--sign-out").stdout
+
+    assert said == "the bitwarden vault is signed out here; `unset BW_SESSION` where it was set\n"
+    assert bitwarden.asked().count("logout") == 1
+    assert inv("vault.get", KEY).stdout == "one\n"
+    assert bitwarden.asked().count("login --apikey") == 2
+
+
 def test_the_vaults_status_tells_what_waits(bitwarden: FakePlace, waiting: AgeStore, inv: Inv) -> None:
     (ref,) = rescued(waiting)
     what = f"a value for '{KEY}' waits to be saved to Bitwarden (kept since {ref.revision})"

@@ -232,6 +232,15 @@ def test_a_detached_program_inherits_no_descriptor(tmp_path: Path) -> None:
     assert seen == {"0": "/dev/null", "1": str(tmp_path / "log"), "2": str(tmp_path / "log")}
 
 
+def test_what_a_wrapper_has_started_is_killed_with_it(tmp_path: Path) -> None:
+    """Some programs on PATH are scripts that wait for the program of that name."""
+    with ended_at_last(start(tmp_path, "sleep 60 & echo $!; echo ready; wait")) as wrapper:
+        started = int(log_of(tmp_path).splitlines()[0])
+        wrapper.kill()
+
+    until(lambda: running.identify(started) is None, what="end of the program in the wrapper")
+
+
 def test_a_lock_that_we_hold_is_not_inherited(tmp_path: Path) -> None:
     """The daemon is started under the lock and must not hold it for ever."""
     with files.lock(tmp_path / "lock", deadline=0):

@@ -114,15 +114,16 @@ def unlock(context: Context) -> None:
     console.hand_over(Secret(f"export BW_SESSION='{session.unlocked().reveal()}';"))
 
 
-@command()
-def lock(context: Context) -> None:
+@command(options_help={"sign_out": "forget the account here too; the next use signs in anew"})
+def lock(context: Context, sign_out: bool = False) -> None:
     """Lock the Bitwarden vault: no session that a shell keeps opens it any more."""
     session = _bitwarden(load_settings())
     if is_dry(context):
-        console.step("would lock the bitwarden vault")
+        console.step("would sign out of the bitwarden vault" if sign_out else "would lock the bitwarden vault")
         return
-    session.lock()
-    console.say("the bitwarden vault is locked; `unset BW_SESSION` where it was set")
+    (session.sign_out if sign_out else session.lock)()
+    how = "signed out here" if sign_out else "locked"
+    console.say(f"the bitwarden vault is {how}; `unset BW_SESSION` where it was set")
 
 
 @command(words=True, options_help={"only": "the variables to give, such as TOKEN,PASSWORD; without it, all"})
