@@ -4,8 +4,10 @@ The only user of Popen. argv tuples, never a shell; environments are given whole
 """
 
 import os
+import select
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from tasks.secret import Secret
 # What any program of ours may see of our environment; whatever else it needs is named where it is started.
 PLAIN_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+LARGEST_READ = 1 << 16  # bytes; what a pipe holds
 CHILD_LOCALE = {"LC_ALL": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1"}
 
 
@@ -51,24 +54,46 @@ def run(
     *argv: str,
     deadline: float,
     environment: Mapping[str, str] | None = None,
-    stdin: bytes = b"",
     folder: Path | None = None,
 ) -> Completed:
-    """Run a short program to its end, within `deadline` seconds.
+    """Run a short program to its end, within `deadline` seconds, with nothing on stdin.
 
     The environment is exactly the one given, else `plain_environment()`.
     """
+    values = plain_environment() if environment is None else environment
+    return _completed(argv, deadline, values, folder, lambda child: child.communicate(timeout=deadline))
+
+
+def converse(*argv: str, deadline: float, environment: Mapping[str, str], reply: Callable[[bytes], bytes]) -> Completed:
+    """Run a short program that asks on stderr while it runs, to its end.
+
+    Whenever it has said more there, `reply` gets all of it and returns what to type, mostly nothing. The time that
+    `reply` takes may be a person's, and does not count against the deadline.
+    """
+    return _completed(argv, deadline, environment, None, lambda child: _conversation(child, reply, deadline))
+
+
+def _completed(
+    argv: Sequence[str],
+    deadline: float,
+    environment: Mapping[str, str],
+    folder: Path | None,
+    to_its_end: "Callable[[subprocess.Popen[bytes]], tuple[bytes, bytes]]",
+) -> Completed:
     try:
-        with subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=folder,
-            env=dict(plain_environment() if environment is None else environment),
-            start_new_session=True,
-        ) as child:
-            stdout, stderr = _to_its_end(child, stdin, deadline)
+        with (
+            subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=folder,
+                env=dict(environment),
+                start_new_session=True,
+            ) as child,
+            _killed_on_failure(child),
+        ):
+            stdout, stderr = to_its_end(child)
     except subprocess.TimeoutExpired:
         raise TimedOut(f"{Path(argv[0]).name} did not end within {deadline:g} s") from None
     except OSError as error:
@@ -77,14 +102,54 @@ def run(
     return Completed(status, stdout, stderr)
 
 
-def _to_its_end(child: "subprocess.Popen[bytes]", stdin: bytes, deadline: float) -> tuple[bytes, bytes]:
+@contextmanager
+def _killed_on_failure(child: "subprocess.Popen[bytes]") -> Iterator[None]:
     try:
-        return child.communicate(stdin, timeout=deadline)
+        yield
     except BaseException:
         # Its children too: they are in its session, where neither Ctrl-C nor anybody else would reach them.
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         raise
+
+
+def _conversation(
+    child: "subprocess.Popen[bytes]", reply: Callable[[bytes], bytes], deadline: float
+) -> tuple[bytes, bytes]:
+    if not (child.stdin and child.stdout and child.stderr):
+        raise AssertionError("it is started with three pipes")
+    said, complained = child.stdout.fileno(), child.stderr.fileno()
+    texts, end = {said: b"", complained: b""}, time.monotonic() + deadline
+    reading = [said, complained]
+    while reading:
+        for descriptor in _readable(child, reading, end):
+            part = os.read(descriptor, LARGEST_READ)
+            texts[descriptor] += part
+            if not part:
+                reading.remove(descriptor)
+            elif descriptor == complained:
+                asked = time.monotonic()
+                _type(child.stdin.fileno(), reply(texts[complained]))
+                end += time.monotonic() - asked
+    child.wait(max(end - time.monotonic(), 0.0))
+    return texts[said], texts[complained]
+
+
+def _readable(child: "subprocess.Popen[bytes]", reading: list[int], end: float) -> list[int]:
+    """Return the pipes on which a child has said something or ended; TimeoutExpired once the end has come."""
+    left = end - time.monotonic()
+    poller = select.poll()  # not select(): it takes no descriptor above 1023
+    for descriptor in reading:
+        poller.register(descriptor, select.POLLIN)
+    ready = [descriptor for descriptor, _ in poller.poll(left * 1000)] if left > 0 else []
+    if not ready:
+        raise subprocess.TimeoutExpired(child.args, left)
+    return ready
+
+
+def _type(descriptor: int, text: bytes) -> None:
+    with suppress(BrokenPipeError):  # it ended meanwhile, and its exit status says how
+        os.write(descriptor, text)
 
 
 def attach(*argv: str, environment: Mapping[str, str], folder: Path | None = None) -> int:

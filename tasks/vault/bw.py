@@ -5,6 +5,7 @@ bw 2026.6.0: stdout carries data, stderr the complaint, the exit status is 0 or 
 
 import hashlib
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,19 +68,32 @@ def environment(account: Account, **secrets: Secret | None) -> dict[str, str]:
     )
 
 
-def run(account: Account, *words: str, stdin: bytes = b"", variables: dict[str, str] | None = None) -> str:
+def run(account: Account, *words: str, variables: dict[str, str] | None = None) -> str:
     """Run `bw WORDS…` and return what it printed; a failure is raised in its own words.
 
     `variables` is a whole environment made by `environment()`. An exit status of 0 with nothing on stdout is a failure
     too: bw ends so when it wanted to ask somebody.
     """
-    ended = process.run(
+    values = environment(account) if variables is None else variables
+    return _printed(account, words, process.run(str(account.executable), *words, deadline=DEADLINE, environment=values))
+
+
+def converse(account: Account, *words: str, variables: dict[str, str], reply: Callable[[str], str]) -> str:
+    """Run `bw WORDS…` as `run` does, but let it ask: `reply` gets all it said so far and returns what to type.
+
+    One run, because each one would have the server send a new code by e-mail, which ends the one before.
+    """
+    ended = process.converse(
         str(account.executable),
         *words,
         deadline=DEADLINE,
-        environment=environment(account) if variables is None else variables,
-        stdin=stdin,
+        environment={name: value for name, value in variables.items() if name != "BW_NOINTERACTION"},
+        reply=lambda said: reply(said.decode(errors="replace")).encode(),
     )
+    return _printed(account, words, ended)
+
+
+def _printed(account: Account, words: Sequence[str], ended: process.Completed) -> str:
     printed = ended.text.strip()
     if ended.exit_status == 0 and printed:
         return printed

@@ -13,6 +13,10 @@ from tasks.vault.store import Conflict, NoSuchItem
 LONGEST_QUOTE = 200  # characters of a foreign text in our sentence
 NOISE = re.compile(r"^\s*(?:at |node:|Node\.js v|\^|\}|\{|code:|ERROR bitwarden|Could not find d|\(node:|\(Use `node)")
 
+CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+# bw's questions, which come with what was typed (inquirer 8.2.6); a list goes on to its last choice.
+QUESTIONS = re.compile(r"^\? Two-step login method:(?:.|\n)*\bCancel\b.*|^\s*\? .*", re.MULTILINE)
+
 
 @dataclass(frozen=True)
 class Complaint:
@@ -35,6 +39,7 @@ class Meaning:
 
 
 SIGN_IN = "set BW_CLIENTID and BW_CLIENTSECRET (the account's API key), or BW_EMAIL; then run it again"
+BY_KEY = "or sign in by the API key: set BW_CLIENTID and BW_CLIENTSECRET"
 MEANINGS = (
     Meaning(
         r"out of date\. |is out of date|Cipher doesn't exist",
@@ -101,11 +106,33 @@ MEANINGS = (
         "take the account's present one: BW_CLIENTID, BW_CLIENTSECRET",
     ),
     Meaning(
-        r"Code is required|Two-step token is invalid|Two-step login",
+        r"Two-step token is invalid|Invalid TOTP code|Token is invalid!|Token has expired|Invalid Yubikey OTP|"
+        r"^Login failed\.$",
+        Refused,
+        "two-step",
+        "{host} refuses the two-step code",
+        "run it again and type the newest code, " + BY_KEY,
+    ),
+    Meaning(
+        r"No provider selected",
+        Refused,
+        "two-step",
+        "{host} asks for a two-step code, and the account has several ways to get one",
+        "run it at a terminal once, which asks for the way, " + BY_KEY,
+    ),
+    Meaning(
+        r"No providers available for this client",
+        Refused,
+        "two-step",
+        "{host} asks for a second step that bw has not, such as a passkey or Duo",
+        BY_KEY.removeprefix("or "),
+    ),
+    Meaning(
+        r"Code is required",
         Refused,
         "two-step",
         "{host} asks for a two-step code",
-        "run it at a terminal once, or sign in by the API key",
+        "run it at a terminal once, " + BY_KEY,
     ),
     Meaning(
         r"Username or password is incorrect|[Ii]nvalid master password|The decryption operation failed",
@@ -164,16 +191,22 @@ MEANINGS = (
 )
 
 
+def plain(text: str) -> str:
+    """Return a text for a terminal without what moves the cursor, colours or rings."""
+    return CONTROLS.sub("", text)
+
+
 def failure_of(complaint: Complaint) -> Failure:
     """Return the failure that a complaint of bw's stands for."""
+    text = QUESTIONS.sub("", plain(complaint.text))
     for meaning in MEANINGS:
-        if re.search(meaning.pattern, complaint.text, re.MULTILINE):
+        if re.search(meaning.pattern, text, re.MULTILINE):
             what = meaning.what.format(host=complaint.host)
-            why = f"{complaint.step} said: {_told(complaint.text, meaning.pattern)}"
+            why = f"{complaint.step} said: {_told(text, meaning.pattern)}"
             return meaning.kind(what, why=why, next_step=meaning.next_step, cause=meaning.cause)
     return Unavailable(
         f"{complaint.step} failed on {complaint.host}",
-        why=_told(complaint.text, ""),
+        why=_told(text, ""),
         next_step="`inv vault.status` shows how the vault is",
         cause="bw",
     )

@@ -16,6 +16,7 @@ from tasks.secret import REDACTOR, Secret
 from tasks.vault import bw
 from tasks.vault.bw import Account
 from tasks.vault.complaints import SIGN_IN
+from tasks.vault.twostep import SecondStep
 
 LOCK_DEADLINE = 120.0  # seconds; a sign-in takes five, and a person may be typing a code
 REWRITING = 0.1  # seconds; microseconds are usual, but a busy machine may stop bw in between
@@ -107,15 +108,10 @@ def _by_password(account: Account, person: Person) -> Secret | None:
 def _log_in(account: Account, person: Person, password: Secret) -> Secret:
     variables = bw.environment(account, BW_PASSWORD=password)
     words = ("login", account.email, "--passwordenv", "BW_PASSWORD", "--raw")
-    try:
+    if person.ask is None:
         return parse_session(bw.run(account, *words, variables=variables))
-    except Refused as refusal:
-        if refusal.cause != "two-step" or person.ask is None:
-            raise
-    # The code goes to bw's own prompt, which reads it from a pipe too; as `--code` everybody could read it.
-    del variables["BW_NOINTERACTION"]
-    code = person.ask(f"two-step code for {account.email} at {account.host} (hidden): ")
-    return parse_session(bw.run(account, *words, stdin=f"{code.reveal()}\n".encode(), variables=variables))
+    reply = SecondStep(account.email, account.host, person.ask)
+    return parse_session(bw.converse(account, *words, variables=variables, reply=reply))
 
 
 def with_password(account: Account, person: Person, use: Callable[[Secret], T]) -> T:

@@ -6,6 +6,7 @@ the stored one is two whole seconds newer (src/api/core/ciphers.rs), so that tes
 
 import base64
 import json
+import secrets
 import socket
 import ssl
 import threading
@@ -23,6 +24,7 @@ from tests.vault.server_crypto import Authority, Kdf, Keys, decrypt, encrypt, ma
 
 STALE = "The client copy of this cipher is out of date. Resync the client and try again."
 TWO_STEP_CODE = "123456"
+AUTHENTICATOR, BY_MAIL = "0", "1"  # TwoFactorProviderType
 MEETING_DEADLINE = 60.0  # seconds
 # What of a written item the server keeps as it came.
 KEPT = ("type", "name", "notes", "login", "secureNote", "card", "identity", "sshKey", "fields", "passwordHistory")
@@ -64,7 +66,8 @@ class Account:
     email: str = "someone@example.com"
     password: str = field(default_factory=lambda: f"the master password {uuid.uuid4()}")
     kdf: Kdf = field(default_factory=Kdf)
-    two_step: bool = False
+    two_step: tuple[str, ...] = ()
+    """The providers of a second step, such as AUTHENTICATOR; none where the password is enough."""
     client_secret: str = field(default_factory=lambda: f"the client secret of the API key {uuid.uuid4()}")
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
@@ -87,6 +90,8 @@ class Server:
         self.requests: list[Request] = []
         self.written: list[Document] = []
         self.faults: list[Fault] = []
+        self.mailed: list[str] = []
+        """The two-step codes that went out by e-mail; the last one alone is good."""
         self.closing = threading.Event()
         self.lock = threading.RLock()
         self.revision = datetime.now(UTC)
@@ -271,6 +276,9 @@ def _reply(state: Server, method: str, path: str, body: str, authorization: str)
         return 200, {**_kdf(kdf), "kdfSettings": settings, "salt": state.account.email}
     if path == "/identity/connect/token":
         return _token(state, {name: values[0] for name, values in parse_qs(body).items()})
+    if path == "/api/two-factor/send-email-login":
+        state.mailed.append(f"{secrets.randbelow(10**6):06}")
+        return 200, {}
     if not authorization.startswith("Bearer "):
         return 401, {"message": "Unauthorized", "object": "error"}
     with state.lock:
@@ -317,14 +325,25 @@ def _token(state: Server, form: dict[str, str]) -> tuple[int, Any]:
         if form.get("password") != account.keys.auth_hash or form.get("username") != account.email:
             message = "Username or password is incorrect. Try again"
             return 400, {"error": "invalid_grant", "ErrorModel": {"Message": message, "Object": "error"}}
-        if account.two_step and form.get("twoFactorToken") != TWO_STEP_CODE:
-            return 400, {
-                "error": "invalid_grant",
-                "error_description": "Two factor required.",
-                "TwoFactorProviders": ["0"],
-                "TwoFactorProviders2": {"0": None},
-            }
+        if account.two_step and (refusal := _second_step(state, form)):
+            return 400, refusal
     return 200, _tokens(account, with_refresh=grant != "client_credentials")
+
+
+def _second_step(state: Server, form: dict[str, str]) -> Document | None:
+    """Return what is wrong with the second step of a login."""
+    good = {AUTHENTICATOR: TWO_STEP_CODE, BY_MAIL: state.mailed[-1] if state.mailed else None}
+    providers: dict[str, Document | None] = dict.fromkeys(state.account.two_step)
+    if BY_MAIL in providers:
+        providers[BY_MAIL] = {"Email": "s***@example.com"}
+    code, provider = form.get("twoFactorToken"), form.get("twoFactorProvider")
+    if code is None:
+        asked = {"TwoFactorProviders": list(providers), "TwoFactorProviders2": providers}
+        return {"error": "invalid_grant", "error_description": "Two factor required.", **asked}
+    if provider not in providers or code != good[provider]:
+        message = "Two-step token is invalid. Try again."
+        return {"error": "invalid_grant", "ErrorModel": {"Message": message, "Object": "error"}}
+    return None
 
 
 def _tokens(account: Account, *, with_refresh: bool) -> Document:
@@ -411,7 +430,7 @@ def _sync(state: Server) -> Document:
         "accountKeys": _account_keys(account),
         "securityStamp": "a stamp",
         "culture": "en-US",
-        "twoFactorEnabled": account.two_step,
+        "twoFactorEnabled": account.two_step != (),
         "forcePasswordReset": False,
         "avatarColor": None,
         "organizations": [],

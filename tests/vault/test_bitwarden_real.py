@@ -20,8 +20,8 @@ from tasks.vault.signin import Person
 from tasks.vault.store import Conflict, Item, NoSuchItem
 from tests.conftest import Home
 from tests.vault.conftest import Make, Place, account_of, age_copy
-from tests.vault.server import TWO_STEP_CODE, Account, Fault, Server, serving
-from tests.vault.server_crypto import LIGHT_ARGON2ID, Authority, Kdf
+from tests.vault.server import Fault, Server, serving
+from tests.vault.server_crypto import Authority
 from tests.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -194,31 +194,6 @@ def test_a_damaged_data_file_means_signing_in_again(place: Place, make: Make) ->
     assert place.store().get(KEY).password == Secret("one")
     assert len(place.said) == 1
     assert place.said[0].startswith("signing in to localhost:")
-
-
-@pytest.mark.parametrize("kdf", [Kdf(), LIGHT_ARGON2ID], ids=["PBKDF2", "Argon2id"])
-def test_a_password_and_a_two_step_code_sign_in(
-    authority: Authority, real_bw: object, home: Home, kdf: Kdf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(authority.ca))
-    asked: list[str] = []
-
-    def ask(prompt: str) -> Secret:
-        asked.append(prompt)
-        return Secret(TWO_STEP_CODE)
-
-    with serving(authority, Account(kdf=kdf, two_step=True)) as server:
-        server.put(KEY, "one")
-        account = account_of(server, real_bw, home.state / "data", home.runtime)  # type: ignore[arg-type]
-        account = replace(account, client_id="", client_secret=None, email=server.account.email)
-        session = Session(account, Person(ask, print))
-        try:
-            found = BitwardenStore(session).get(KEY).password
-        finally:
-            session.close()
-
-    assert found == Secret("one")
-    assert asked == [f"two-step code for {account.email} at {account.host} (hidden): "]
 
 
 FAILURES = [

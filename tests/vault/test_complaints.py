@@ -24,6 +24,10 @@ RECORDED = [
     ("Username or password is incorrect. Try again", 77, "master-password"),
     ("ERROR bitwarden_crypto::keys: x\n\nCryptography error, The decryption operation failed", 77, "master-password"),
     ("Code is required.", 77, "two-step"),
+    ("Login failed. No provider selected.", 77, "two-step"),
+    ("No providers available for this client.", 77, "two-step"),
+    ("Two-step token is invalid. Try again.", 77, "two-step"),
+    ("Login failed.", 77, "two-step"),
     ("Rate limit exceeded. Try again later.", 75, "rate-limited"),
     ('Syncing failed: {"response":{"message":""},"message":"","statusCode":503}', 69, "server-error"),
     ('{"response":{"message":"","object":"error"},"message":"","statusCode":403}', 77, "signed-out"),
@@ -63,3 +67,35 @@ def test_the_sentence_quotes_the_line_that_says_it_and_no_stack_trace() -> None:
         "vault.example limits how often one may ask: bw said: Syncing failed: Rate limit exceeded. Try again later\n"
         "  next: wait a minute, then run it again"
     )
+
+
+TYPED = (
+    "? Two-step login method: (Use arrow keys)\n\u276f Authenticator App \n  Email \n  ──────────────\n  Cancel "
+    "\x1b[9D\x1b[9C\x1b[2K\x1b[1A\x1b[2K\x1b[G"
+    "? Two-step login method: \n  Authenticator App \n\u276f Email \n  ──────────────\n  Cancel "
+    "\x1b[9D\x1b[9C\x1b[2K\x1b[G? Two-step login method: Email\x1b[30D\x1b[30C\n"
+    "? Two-step login code: \x1b[23D\x1b[23C\x1b[2K\x1b[G? Two-step login code: 0\x1b[24D\x1b[24C"
+    "\x1b[2K\x1b[G? Two-step login code: 0473\x1b[27D\x1b[27C\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "what", "why"),
+    [
+        ("", "bw login failed on vault.example", "nothing"),
+        ("Something new\n", "bw login failed on vault.example", "Something new"),
+        (
+            'Failed: {"message":"","statusCode":503}',
+            "vault.example answers with an error",
+            'bw login said: Failed: {"message":"","statusCode":503}',
+        ),
+        ("\x1b[31mNot found.\x1b[0m", "the bitwarden vault has no such item", "bw login said: Not found"),
+    ],
+    ids=["no complaint", "a new one", "one that has a meaning", "in red"],
+)
+def test_neither_a_question_of_bws_nor_what_was_typed_is_quoted_or_taken_for_the_complaint(
+    said: str, what: str, why: str
+) -> None:
+    failure = failure_of(Complaint(TYPED + said, "bw login", HOST))
+
+    assert (failure.what, failure.why) == (what, why)
