@@ -7,7 +7,7 @@ machine wait for each other, and an answer that was lost is looked for before an
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
@@ -22,12 +22,14 @@ YOUNG = 2.1  # seconds; the servers compare whole seconds (Vaultwarden: ciphers.
 LARGEST_SKEW = 10.0  # seconds between our clock, by which bw dates its last sync, and the server's
 RACE = 30.0  # seconds in which a machine that made a second item of one name takes it away again; two are usual
 RACE_PAUSE = 1.0
+NO_NAME = "\0"  # of no item: who looks for it waits until bw shows all that it has
 STALE_SESSION = Trouble(
     "BW_SESSION is set, but does not open the vault: a later unlock replaced it, or it is of another data folder",
     'eval "$(inv vault.unlock)", or `unset BW_SESSION`',
 )
 STATES = {OPEN: State.OPEN, LOCKED: State.LOCKED}
 Documents = list[Document]
+Refs = list[Ref]  # as a name of its own: inside the class `list` is the method
 
 
 class BitwardenStore:
@@ -84,6 +86,25 @@ class BitwardenStore:
                 self._session.sync()
                 raise
 
+    def create(self, items: Iterable[Item], tell: Callable[[str], None]) -> None:
+        """Create many items and tell of each; one whose name is there by now is left as it is.
+
+        The server is asked for news once before and once after them all, not around each: with an API key each time is
+        a login, and Vaultwarden allows ten a minute.
+        """
+        with self._session.exclusive():
+            self._session.sync()
+            names = {document["name"] for document in self._session.documents(NO_NAME)}
+            made: Refs = []
+            for item in items:
+                if item.name in names:
+                    tell(f"{item.name!r} is there already by now, and left as it is")
+                    continue
+                made.append(self._write(document_of(item), None))
+                names.add(item.name)
+                tell(f"{item.name!r} is new (revision {made[-1].revision})")
+            self._give_way(*made)
+
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Keep this machine's other writers of the account out: what is read inside is still so when it is written."""
@@ -117,20 +138,25 @@ class BitwardenStore:
             documents = self._session.documents(name)
         return documents
 
-    def _give_way(self, made: Ref) -> None:
-        """Take the item that was just made away again if another machine made one of its name before; Conflict then.
+    def _give_way(self, *made: Ref) -> None:
+        """Take items just made away again where another machine made one of the name before; Conflict then.
 
         Whoever saves reads anew after that, and replaces the other's password, which goes into the history. The server
         cannot do it: to it names are secrets.
         """
+        if not made:
+            return
         try:
             self._session.sync()
         except Failure:
-            return  # it is written; whoever reads next sees whether there are two
-        first, *later = _of_name(self._session.documents(made.id), made.name)
-        if any((each["id"], each["revisionDate"]) == (made.id, made.revision) for each in later):
-            self._session.call("DELETE", f"/object/item/{made.id}")
-            raise Conflict(f"{made.name!r} was made at the same moment by another machine, as {first['id']}")
+            return  # they are written; whoever reads next sees whether there are two
+        documents = self._session.documents(made[-1].id)
+        second = {ref: first for ref in made if (first := _made_before(ref, documents))}
+        for ref in second:
+            self._session.call("DELETE", f"/object/item/{ref.id}")
+        if second:
+            told = ", ".join(f"{ref.name!r} as {first}" for ref, first in second.items())
+            raise Conflict(f"another machine made at the same moment: {told}")
 
     def _replaceable(self, item: Item, expect: str | None) -> Document | None:
         """Return what the write replaces once the server is sure to see every other write.
@@ -211,6 +237,13 @@ def _of_name(documents: Documents, name: str) -> Documents:
     return sorted(
         (each for each in documents if each["name"] == name), key=lambda each: (each["creationDate"], each["id"])
     )
+
+
+def _made_before(made: Ref, documents: Documents) -> str:
+    """Return the id of the item that another machine made of the same name before ours, unless ours was changed."""
+    first, *later = _of_name(documents, made.name) or [{"id": ""}]
+    ours = any((each["id"], each["revisionDate"]) == (made.id, made.revision) for each in later)
+    return str(first["id"]) if ours else ""
 
 
 def _age(moment: str) -> float:

@@ -1,10 +1,12 @@
 """Owns the way up: the items of one vault created in another, none overwritten, to be run again where it stopped."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from tasks.errors import Busy
 from tasks.secret import Secret
+from tasks.vault.bitwarden import BitwardenStore
 from tasks.vault.store import NOTHING, Item, Ref, Store
 
 
@@ -25,8 +27,32 @@ def plan(source: Store, target: Store) -> Plan:
 
 def create(source: Store, target: Store, ref: Ref) -> Ref:
     """Create one item in the other vault; Conflict if it has one of that name by now."""
-    item: Item = source.get(ref.id)
-    return target.put(replace(item, id="", revision="", document=_without_place(item)), expect=None)
+    return target.put(_unplaced(source.get(ref.id)), expect=None)
+
+
+def create_all(source: Store, target: BitwardenStore, refs: Sequence[Ref], tell: Callable[[str], None]) -> None:
+    """Create the items in the other vault and tell of each; it goes on where it stopped when it is run again."""
+    told: list[str] = []
+
+    def tell_and_count(line: str) -> None:
+        told.append(line)
+        tell(line)
+
+    try:
+        target.create((_unplaced(source.get(ref.id)) for ref in refs), tell_and_count)
+    except Busy as failure:
+        if failure.cause != "rate-limited":
+            raise
+        raise Busy(
+            failure.what,
+            why=f"{failure.why}; {len(told)} of {len(refs)} items are there",
+            next_step="run it again in a minute: it goes on with the others",
+            cause=failure.cause,
+        ) from None
+
+
+def _unplaced(item: Item) -> Item:
+    return replace(item, id="", revision="", document=_without_place(item))
 
 
 def _without_place(item: Item) -> Secret:

@@ -417,6 +417,17 @@ def test_two_threads_of_one_place_wait_for_each_other(place: Place, make: Make, 
     assert {now, *history} == {"zero", "value 0", "value 1"}
 
 
+def test_many_items_are_made_with_fewer_logins_than_servers_allow(place: Place, server: Server) -> None:
+    """With an API key each look for news is a login; Vaultwarden allows ten a minute."""
+    names, told = [f"item {number:02}" for number in range(14)], list[str]()
+    place.store().create([Item(name, Secret(f"value of {name}")) for name in names], told.append)
+
+    assert server.names() == names
+    assert len(told) == len(names)
+    assert passwords(server, names[-1]) == (f"value of {names[-1]}", [])
+    assert server.paths("POST").count("/identity/connect/token") <= 3
+
+
 def test_an_item_keeps_what_we_have_no_name_for(place: Place, make: Make, server: Server) -> None:
     make(KEY, "one", notes="as it was")
     store = place.store()
