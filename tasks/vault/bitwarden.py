@@ -19,7 +19,9 @@ from tasks.vault.standing import LOCKED, OPEN, Standing
 from tasks.vault.store import Conflict, Item, NoSuchItem, Ref, State, Status, Trouble, pick
 
 YOUNG = 2.1  # seconds; the servers compare whole seconds (Vaultwarden: ciphers.rs; Bitwarden: CipherService.cs)
-LARGEST_SKEW = 10.0  # seconds between our clock, by which bw dates its last sync, and the server's
+# Seconds between our clock, by which bw dates its last sync, and the server's: hours of drift, or a wrong zone. With
+# ten, a clock further ahead lost a write. What was changed within this time takes two seconds more to be replaced.
+LARGEST_SKEW = 86_400.0
 RACE = 30.0  # seconds in which a machine that made a second item of one name takes it away again; two are usual
 RACE_PAUSE = 1.0
 NO_NAME = "\0"  # of no item: who looks for it waits until bw shows all that it has
@@ -83,7 +85,7 @@ class BitwardenStore:
                 return self._replaced(item, expect)
             except Conflict:
                 # Whoever reads now, to decide anew, must not read the same again.
-                self._session.sync()
+                self._session.sync(force=True)
                 raise
 
     def create(self, items: Iterable[Item], tell: Callable[[str], None]) -> None:
@@ -147,7 +149,7 @@ class BitwardenStore:
         if not made:
             return
         try:
-            self._session.sync()
+            self._session.sync(force=True)
         except Failure:
             return  # they are written; whoever reads next sees whether there are two
         documents = self._session.documents(made[-1].id)
@@ -172,7 +174,7 @@ class BitwardenStore:
         else:
             if _age(before["revisionDate"]) < YOUNG + LARGEST_SKEW:
                 time.sleep(YOUNG)
-            self._session.sync()
+            self._session.sync(force=True)
         return self._expected(item, expect)
 
     def _expected(self, item: Item, expect: str | None) -> Document | None:
@@ -209,7 +211,7 @@ class BitwardenStore:
         An item that changed, but not to what was sent, was changed by somebody else: a conflict to be read again.
         """
         try:
-            self._session.sync()
+            self._session.sync(force=True)
         except Failure as second:
             raise NotSaved(
                 f"it is not known whether {document['name']!r} was written",

@@ -134,12 +134,16 @@ class Session:
         """Whether this chain fetched the server's news."""
         return self._changed > 0
 
-    def sync(self) -> None:
-        """Fetch the server's news; its failure is raised."""
+    def sync(self, *, force: bool = False) -> None:
+        """Fetch the server's news; its failure is raised.
+
+        bw takes for news what the server dated after our last sync by our clock; where that is ahead, it misses some.
+        With `force` everything is fetched, which costs an account that signs in by its API key a login.
+        """
         self.open()
         began = datetime.now(UTC).isoformat()
         try:
-            self.call("POST", "/sync", deadline=SYNC_DEADLINE)
+            self.call("POST", "/sync?force=true" if force else "/sync", deadline=SYNC_DEADLINE)
         except Refused as refusal:
             if refusal.cause != "api-key":
                 raise

@@ -45,6 +45,7 @@ def server(module_server: Server, authority: Authority, monkeypatch: pytest.Monk
     module_server.requests.clear()
     module_server.written.clear()
     module_server.revision = datetime.now(UTC)
+    module_server.behind = timedelta(0)
     return module_server
 
 
@@ -153,6 +154,10 @@ class FakePlace(Place):
     def asked(self) -> list[str]:
         """Return every run and request of the fake bw."""
         return self.account.folder.with_name("fake.log").read_text().splitlines()
+
+    def syncs(self) -> int:
+        """Return how often the fake bw fetched the server's news, by force or not."""
+        return len([asked for asked in self.asked() if asked.startswith("POST /sync")])
 
 
 @pytest.fixture

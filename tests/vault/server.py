@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -95,6 +95,8 @@ class Server:
         self.closing = threading.Event()
         self.lock = threading.RLock()
         self.revision = datetime.now(UTC)
+        self.behind = timedelta(0)
+        """How far this server's clock is behind ours."""
 
     @property
     def url(self) -> str:
@@ -143,7 +145,9 @@ class Server:
         with self.lock:
             before = self.items.get(item_id, {})
             # Revisions grow, as bw's sync asks for what is newer.
-            self.revision = max(datetime.now(UTC), self.revision.replace(microsecond=self.revision.microsecond))
+            self.revision = max(
+                datetime.now(UTC) - self.behind, self.revision.replace(microsecond=self.revision.microsecond)
+            )
             now = _written(self.revision)
             item = {
                 **{name: written.get(name) for name in (*KEPT, *KEPT_TOO)},
@@ -296,7 +300,7 @@ def _account_reply(state: Server, method: str, path: str, body: str) -> tuple[in
     if path.startswith("/api/ciphers/") and item_id not in state.items:
         return 404, {"message": "Cipher doesn't exist", "object": "error"}
     if path.endswith("/delete") and method == "PUT":
-        state.revision = datetime.now(UTC)
+        state.revision = datetime.now(UTC) - state.behind
         state.items[item_id]["deletedDate"] = state.items[item_id]["revisionDate"] = _written(state.revision)
         return 200, {}
     if path.startswith("/api/ciphers/") and method == "PUT":

@@ -156,7 +156,7 @@ def test_two_items_of_one_name_are_looked_at_again_while_one_may_go(fake: FakePl
 
     assert caught.value.cause == "ambiguous"
     assert time.monotonic() - started > 2
-    assert fake.asked().count("POST /sync") >= 2
+    assert fake.syncs() >= 2
 
 
 def test_a_clock_that_is_far_off_makes_nobody_wait_for_a_double(fake: FakePlace) -> None:
@@ -165,17 +165,17 @@ def test_a_clock_that_is_far_off_makes_nobody_wait_for_a_double(fake: FakePlace)
         fake.store().get("key")
 
     assert caught.value.cause == "ambiguous"
-    assert fake.asked().count("POST /sync") == 0
+    assert fake.syncs() == 0
 
 
 def test_a_young_revision_is_looked_at_again_before_it_is_replaced(fake: FakePlace) -> None:
     fake.serve(login("key", "one"))
     store = fake.store()
     save_password(store, "key", Secret("two"))
-    before = fake.asked().count("POST /sync")
+    before = fake.syncs()
     save_password(store, "key", Secret("three"))
 
-    assert fake.asked().count("POST /sync") == before + 1
+    assert fake.syncs() == before + 1
     assert [old["password"] for old in fake.stored()[0]["passwordHistory"]] == ["two", "one"]
 
 
@@ -209,6 +209,19 @@ def test_a_copy_that_was_young_when_it_was_fetched_is_not_trusted(fake: FakePlac
     fake.serve(login("key", "theirs", revisionDate=theirs.isoformat()))
     with pytest.raises(Conflict):
         fake.store().put(replace(item, password=Secret("mine")), expect=item.revision)
+
+    assert fake.stored()[0]["login"]["password"] == "theirs"
+
+
+def test_a_clock_that_is_ahead_of_the_servers_loses_no_write(fake: FakePlace) -> None:
+    """To us the revision is an hour old; to the server it is young, and it would take ours over theirs."""
+    read, theirs = (datetime.now(UTC) - timedelta(seconds=3600 - later) for later in (0, 1))
+    fake.serve(login("key", "one", revisionDate=read.isoformat()))
+    store = fake.store()
+    item = store.get("key")
+    fake.serve(login("key", "theirs", revisionDate=theirs.isoformat()))
+    with pytest.raises(Conflict):
+        store.put(replace(item, password=Secret("mine")), expect=item.revision)
 
     assert fake.stored()[0]["login"]["password"] == "theirs"
 

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -142,6 +142,24 @@ def test_the_hole_of_two_seconds_loses_nothing(place: Place, make: Make, server:
     store = place.store()
     mine = store.get(KEY)
     server.put(KEY, "theirs", id=item_id)
+
+    with pytest.raises(Conflict):
+        store.put(replace(mine, password=Secret("mine")), expect=mine.revision)
+    save_password(store, KEY, Secret("mine"))
+    assert passwords(server, KEY) == ("mine", ["theirs"])
+
+
+@pytest.mark.parametrize("later", [1.0, 30.0], ids=["within the hole", "after it"])
+def test_a_clock_that_is_ahead_of_the_servers_loses_no_write(
+    place: Place, make: Make, server: Server, later: float
+) -> None:
+    """bw itself then takes another's write for no news, as its last sync is dated by the clock that is ahead."""
+    server.behind = timedelta(minutes=1)
+    server.revision = read = datetime.now(UTC) - server.behind
+    item_id = make(KEY, "one", revision=read.isoformat())
+    store = place.store()
+    mine = store.get(KEY)
+    server.put(KEY, "theirs", id=item_id)["revisionDate"] = (read + timedelta(seconds=later)).isoformat()
 
     with pytest.raises(Conflict):
         store.put(replace(mine, password=Secret("mine")), expect=mine.revision)

@@ -58,7 +58,7 @@ def test_many_items_are_created_with_two_looks_at_the_server_in_all(fake: FakePl
     assert {item["name"]: item["login"]["password"] for item in fake.stored()} == {
         name: f"value of {name}" for name in MANY
     }
-    assert fake.asked().count("POST /sync") == 2
+    assert fake.syncs() == 2
 
 
 def test_what_came_after_the_plan_is_left_as_it_is(fake: FakePlace, home: Home) -> None:
@@ -113,4 +113,4 @@ def test_nothing_to_create_needs_no_look_after_it(fake: FakePlace, home: Home) -
     source, target = full(home), fake.store()
     create_all(source, target, source.list(), lambda _line: None)
 
-    assert fake.asked().count("POST /sync") == 1
+    assert fake.syncs() == 1
