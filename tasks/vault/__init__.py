@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tasks import console, options, process
@@ -158,18 +157,18 @@ def export(context: Context, to: str = "") -> None:
 
 def _move(settings: Settings, to: str, *, dry: bool) -> None:
     from tasks.vault import moving
+    from tasks.vault.bitwarden import BitwardenStore
 
     if to != "bitwarden" or settings.vault == to:
         raise UsageFailure(f"--to: expected bitwarden, with another VAULT to copy from, got {to!r}")
-    source, target = open_vault(settings), open_vault(replace(settings, vault=to))
+    source, target = open_vault(settings), BitwardenStore(bitwarden_session(settings))
     plan = moving.plan(source, target)
     if plan.present:
         console.step(f"there already, left as they are: {moving.names(plan.present)}")
     console.step(f"would create: {moving.names(plan.missing)}" if plan.missing else "there is nothing to create")
     if dry or not plan.missing or (console.may_ask() and not console.ask_yes("create them?")):
         return
-    for ref in plan.missing:
-        console.say(f"{ref.name!r} is new (revision {moving.create(source, target, ref).revision})")
+    moving.create_all(source, target, plan.missing, console.say)
 
 
 def _bitwarden(settings: Settings) -> "Session":

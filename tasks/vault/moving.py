@@ -25,11 +25,6 @@ def plan(source: Store, target: Store) -> Plan:
     return Plan(tuple(ref for ref in refs if ref.name not in names), tuple(ref for ref in refs if ref.name in names))
 
 
-def create(source: Store, target: Store, ref: Ref) -> Ref:
-    """Create one item in the other vault; Conflict if it has one of that name by now."""
-    return target.put(_unplaced(source.get(ref.id)), expect=None)
-
-
 def create_all(source: Store, target: BitwardenStore, refs: Sequence[Ref], tell: Callable[[str], None]) -> None:
     """Create the items in the other vault and tell of each; it goes on where it stopped when it is run again."""
     told: list[str] = []

@@ -20,9 +20,12 @@ import pytest
 
 from tasks import running, settings
 from tasks.connecting import daemon_of
+from tasks.secret import Secret
+from tasks.vault.age import AgeStore
 from tasks.vault.bitwarden import YOUNG
 from tasks.vault.rescue import rescue_vault, rescued
-from tests.conftest import INV, ROOT, Home
+from tasks.vault.store import Item
+from tests.conftest import INV, ROOT, Home, Inv
 from tests.real.conftest import Lab, Node
 from tests.real.terminals import inv_in_a_terminal, shown
 from tests.vault.conftest import (  # noqa: F401 - fixtures
@@ -515,6 +518,31 @@ def _written_by_twenty(server: Server, machines: list[dict[str, str]]) -> tuple[
         [each["login"]["password"] for each in writes],
         [each["passwordHistory"][0]["password"] for each in writes],
     )
+
+
+def test_the_way_up_takes_a_few_logins_however_many_items_there_are(
+    inv: Inv,
+    server: Server,  # noqa: F811
+    account: dict[str, str],
+    home: Home,
+) -> None:
+    """With an API key each look for news is one; Vaultwarden allows ten a minute. What is there is left alone."""
+    names = [f"item {number:02}" for number in range(14)]
+    source = AgeStore(home.state / "platform-manager" / "default")
+    for name in names:
+        source.put(Item(name, Secret(f"value of {name}")), expect=None)
+    put(server, names[3], "theirs")
+    environment = {**account, "VAULT": "age", "BW_PASSWORD": server.account.password}
+    ended = inv("vault.export", "--to=bitwarden", environment=environment)
+
+    new = [name for name in names if name != names[3]]
+    assert ended.exit_status == 0, ended.stderr
+    assert f"there already, left as they are: {names[3]!r}\nwould create: {new[0]!r}, {new[1]!r}, " in ended.stderr
+    assert [line.partition(" (revision 2")[0] for line in ended.stdout.splitlines()] == [f"{n!r} is new" for n in new]
+    assert [history(server, name) for name in names] == [
+        [f"value of {name}" if name in new else "theirs"] for name in names
+    ]
+    assert server.paths("POST").count("/identity/connect/token") <= 3
 
 
 @pytest.mark.speed

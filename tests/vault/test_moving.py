@@ -7,7 +7,7 @@ import pytest
 from tasks.errors import Failure
 from tasks.secret import Secret
 from tasks.vault.age import AgeStore
-from tasks.vault.moving import create, create_all, names, plan
+from tasks.vault.moving import create_all, names, plan
 from tasks.vault.store import Conflict, Field, Item
 from tests.conftest import Home
 from tests.vault.conftest import FakePlace, login
@@ -26,10 +26,10 @@ def test_what_is_missing_is_created_and_what_is_there_left_alone(fake: FakePlace
     planned = plan(source, target)
     assert (names(planned.missing), names(planned.present)) == ("'first', 'second'", "'both'")
 
-    create(source, target, planned.missing[0])
+    create_all(source, target, planned.missing[:1], print)
     resumed = plan(source, target)
     assert names(resumed.missing) == "'second'"
-    create(source, target, resumed.missing[0])
+    create_all(source, target, resumed.missing, print)
 
     assert plan(source, target).missing == ()
     assert target.get("both").password == Secret("theirs")
