@@ -4,23 +4,22 @@ The only user of Popen. argv tuples, never a shell; environments are given whole
 """
 
 import os
-import select
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from tasks import conversing
 from tasks.errors import Failure, TimedOut, Unavailable
+from tasks.interrupting import Interrupted, interruptions
 from tasks.secret import Secret
 
 # What any program of ours may see of our environment; whatever else it needs is named where it is started.
 PLAIN_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-LARGEST_READ = 1 << 16  # bytes; what a pipe holds
 CHILD_LOCALE = {"LC_ALL": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1"}
 
 
@@ -82,7 +81,7 @@ def _completed(
 ) -> Completed:
     try:
         with (
-            subprocess.Popen(
+            _started(
                 argv,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -94,12 +93,34 @@ def _completed(
             _killed_on_failure(child),
         ):
             stdout, stderr = to_its_end(child)
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, TimeoutError):
         raise TimedOut(f"{Path(argv[0]).name} did not end within {deadline:g} s") from None
     except OSError as error:
         raise cannot_start(argv[0], error) from None
     status = child.returncode if child.returncode >= 0 else 128 - child.returncode
     return Completed(status, stdout, stderr)
+
+
+def _conversation(
+    child: "subprocess.Popen[bytes]", reply: Callable[[bytes], bytes], deadline: float
+) -> tuple[bytes, bytes]:
+    if not (child.stdin and child.stdout and child.stderr):
+        raise AssertionError("it is started with three pipes")
+    pipes = (child.stdin.fileno(), child.stdout.fileno(), child.stderr.fileno())
+    said, complained, left = conversing.talk(pipes, reply, deadline)
+    child.wait(left)
+    return said, complained
+
+
+def _started(argv: Sequence[str], **how: Any) -> "subprocess.Popen[bytes]":  # noqa: ANN401 - as Popen has them
+    """Start a program; an interruption meanwhile ends it too. In the middle of Popen nobody could, nor know of it."""
+    heard: list[int] = []
+    with interruptions(heard.append):
+        child = subprocess.Popen(argv, **how)
+    if heard:
+        Detached(child).kill()
+        raise Interrupted(heard[0])
+    return child
 
 
 @contextmanager
@@ -111,45 +132,6 @@ def _killed_on_failure(child: "subprocess.Popen[bytes]") -> Iterator[None]:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         raise
-
-
-def _conversation(
-    child: "subprocess.Popen[bytes]", reply: Callable[[bytes], bytes], deadline: float
-) -> tuple[bytes, bytes]:
-    if not (child.stdin and child.stdout and child.stderr):
-        raise AssertionError("it is started with three pipes")
-    said, complained = child.stdout.fileno(), child.stderr.fileno()
-    texts, end = {said: b"", complained: b""}, time.monotonic() + deadline
-    reading = [said, complained]
-    while reading:
-        for descriptor in _readable(child, reading, end):
-            part = os.read(descriptor, LARGEST_READ)
-            texts[descriptor] += part
-            if not part:
-                reading.remove(descriptor)
-            elif descriptor == complained:
-                asked = time.monotonic()
-                _type(child.stdin.fileno(), reply(texts[complained]))
-                end += time.monotonic() - asked
-    child.wait(max(end - time.monotonic(), 0.0))
-    return texts[said], texts[complained]
-
-
-def _readable(child: "subprocess.Popen[bytes]", reading: list[int], end: float) -> list[int]:
-    """Return the pipes on which a child has said something or ended; TimeoutExpired once the end has come."""
-    left = end - time.monotonic()
-    poller = select.poll()  # not select(): it takes no descriptor above 1023
-    for descriptor in reading:
-        poller.register(descriptor, select.POLLIN)
-    ready = [descriptor for descriptor, _ in poller.poll(left * 1000)] if left > 0 else []
-    if not ready:
-        raise subprocess.TimeoutExpired(child.args, left)
-    return ready
-
-
-def _type(descriptor: int, text: bytes) -> None:
-    with suppress(BrokenPipeError):  # it ended meanwhile, and its exit status says how
-        os.write(descriptor, text)
 
 
 def attach(*argv: str, environment: Mapping[str, str], folder: Path | None = None) -> int:
@@ -203,7 +185,7 @@ def detach(
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         with _default_signals():
-            child = subprocess.Popen(
+            child = _started(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
@@ -213,7 +195,7 @@ def detach(
                 env=dict(environment),
                 umask=0o077,
                 start_new_session=True,
-                preexec_fn=_ending_with_us(signal.SIGTERM) if ends_with_us else None,  # noqa: PLW1509 - as in accompany
+                preexec_fn=_ending_with_us(signal.SIGTERM) if ends_with_us else None,
             )
     except OSError as error:
         raise cannot_start(argv[0], error) from None
@@ -228,7 +210,7 @@ def accompany(argv: Sequence[str], *, environment: Mapping[str, str], listening:
     It inherits the descriptor `listening`; what it says goes to the descriptor `complaints`. Ctrl-C does not reach it.
     """
     try:
-        child = subprocess.Popen(
+        child = _started(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=complaints,
@@ -236,7 +218,7 @@ def accompany(argv: Sequence[str], *, environment: Mapping[str, str], listening:
             env=dict(environment),
             pass_fds=(listening,),
             start_new_session=True,
-            preexec_fn=_ending_with_us(signal.SIGKILL),  # noqa: PLW1509 - two system calls; whoever starts this runs no second thread
+            preexec_fn=_ending_with_us(signal.SIGKILL),
         )
     except OSError as error:
         raise cannot_start(argv[0], error) from None

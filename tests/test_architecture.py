@@ -36,6 +36,7 @@ SHARED_WORDS = {
     "tailnet",
     "options",
     "process",
+    "conversing",
     "running",
     "files",
     "loopback",
