@@ -139,7 +139,7 @@ MEANINGS = (
         Refused,
         "master-password",
         "the master password is wrong",
-        "set BW_PASSWORD, or type it when asked",
+        "set BW_PASSWORD, or type it when asked; if it was changed elsewhere, `inv vault.lock --sign-out` first",
     ),
     Meaning(
         r"You are not logged in|Unauthorized|\"statusCode\":\s*40[13]|statusCode: 40[13]|You cannot build a user key|"
