@@ -60,3 +60,20 @@ def test_what_cannot_be_read_here_is_told_when_the_command_has_ended(serve: Serv
         session.run("cat", heard.out, heard.err, feed)
 
     assert (str(failure.value), bytes(heard.stdout)) == ("cannot read /x", b"half")
+
+
+def test_a_connection_that_broke_before_the_input_ended_hides_no_output(
+    serve: Serve, reach: Reach, heard: Heard
+) -> None:
+    """The command writes and breaks it while we still say that there is nothing to read."""
+    server = serve({"cut": cut})
+    for count in range(1, 41):
+        with reach(server.port).connect() as session, pytest.raises(Unavailable):
+            session.run("cut", heard.out, heard.err)
+        assert heard.stdout == b"so far" * count
+
+
+def cut(channel: paramiko.Channel) -> None:
+    """Write, and break the connection."""
+    channel.sendall(b"so far")
+    channel.get_transport().close()
