@@ -95,7 +95,7 @@ class BitwardenStore:
         a login, and Vaultwarden allows ten a minute.
         """
         with self._session.exclusive():
-            self._session.sync()
+            self._session.sync(force=True)
             names = {document["name"] for document in self._session.documents(NO_NAME)}
             made: Refs = []
             for item in items:
@@ -168,7 +168,8 @@ class BitwardenStore:
         """
         before = self._expected(item, expect)
         if before is None:
-            self._session.sync()
+            # All of it: a bw that was killed may have left a copy that lacks an item and yet claims to be fresh.
+            self._session.sync(force=True)
         elif _seconds_between(before["revisionDate"], self._session.synced) > YOUNG + LARGEST_SKEW:
             return before
         else:
