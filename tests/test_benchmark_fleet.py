@@ -23,7 +23,7 @@ from tasks.benchmark_measure import Measured
 from tasks.benchmark_peers import FABRIC, OURS, UNCHECKED, YARDSTICK, Tool
 from tasks.errors import Unavailable
 from tests.conftest import Inv
-from tests.real.terminals import needs_terminals
+from tests.terminals import needs_terminals
 
 
 def outcome(name: str, seconds: float = 1.0, cpu: float = 1.0, memory: int = 50_000_000, lost: int = 0) -> Outcome:

@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import pexpect
 import pytest
@@ -16,8 +15,9 @@ from tasks.vault.acceptance import acceptance_of
 from tasks.vault.age import AgeStore
 from tasks.vault.rescue import rescue_vault, rescued
 from tasks.vault.store import Item
-from tests.conftest import INV, ROOT, Home, Inv
+from tests.conftest import Home, Inv
 from tests.net.conftest import FAKES, GOOD, Fakes, fakes  # noqa: F401 - a fixture
+from tests.terminals import ending, inv_in_a_terminal
 from tests.vault.conftest import FakePlace, fake, login  # noqa: F401 - a fixture
 from tests.waiting import until
 
@@ -95,24 +95,9 @@ def waiting(home: Home) -> AgeStore:
     return own
 
 
-@contextmanager
-def at_terminal(*words: str) -> Iterator["pexpect.spawn[str]"]:
+def at_terminal(*words: str) -> AbstractContextManager["pexpect.spawn[str]"]:
     """Run `inv WORDS…` at a terminal of its own."""
-    child = pexpect.spawn(
-        str(INV), list(words), cwd=str(ROOT), timeout=30, env=dict(os.environ), encoding="utf-8", dimensions=(24, 250)
-    )
-    try:
-        yield child
-    finally:
-        child.close(force=True)
-
-
-def ending(child: "pexpect.spawn[str]") -> tuple[int | None, str]:
-    """Return the exit status and what was shown since the last expectation."""
-    child.expect(pexpect.EOF)
-    shown = child.before or ""
-    child.close()
-    return child.exitstatus, shown.replace("\r\n", "\n")
+    return inv_in_a_terminal({}, *words, seconds=30)
 
 
 def answered(answer: str, waiting: AgeStore) -> tuple[int | None, str]:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tasks.console import visible
 from tasks.errors import Failure, Unavailable, UsageFailure
 from tasks.loopback import HERE
 
@@ -138,7 +137,7 @@ def _connect(client: socket.socket, forward: Forward, dial: Dial, door: Door) ->
         try:
             service = dial(forward)
         except Failure as failure:
-            door.tell(f"error: {forward}: {visible(str(failure))}")
+            door.tell(f"error: {forward}: {failure}")
             _reset(client)
             return
         except OSError as error:

@@ -167,15 +167,14 @@ class BitwardenStore:
         makes the server refuse ours.
         """
         before = self._expected(item, expect)
-        if before is None:
-            # All of it: a bw that was killed may have left a copy that lacks an item and yet claims to be fresh.
-            self._session.sync(force=True)
-        elif _seconds_between(before["revisionDate"], self._session.synced) > YOUNG + LARGEST_SKEW:
-            return before
-        else:
-            if _age(before["revisionDate"]) < YOUNG + LARGEST_SKEW:
+        if before is not None:
+            revised = before["revisionDate"]
+            if _seconds_between(revised, self._session.synced) > YOUNG + LARGEST_SKEW:
+                return before
+            if _age(revised) < YOUNG + LARGEST_SKEW:
                 time.sleep(YOUNG)
-            self._session.sync(force=True)
+        # All of it: a bw that was killed may have left a copy that lacks an item and yet claims to be fresh.
+        self._session.sync(force=True)
         return self._expected(item, expect)
 
     def _expected(self, item: Item, expect: str | None) -> Document | None:

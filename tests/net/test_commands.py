@@ -6,8 +6,8 @@ import signal
 import subprocess
 import termios
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pexpect
@@ -17,6 +17,7 @@ from tasks.process import PLAIN_VARIABLES
 from tasks.running import identify
 from tests.conftest import INV, ROOT, Home, Inv
 from tests.net.conftest import GOOD, Fakes
+from tests.terminals import ending, inv_in_a_terminal
 from tests.waiting import until
 
 ITEM = "Tailscale auth key"
@@ -30,31 +31,9 @@ def up_line(fakes: Fakes) -> str:
     return f"fake (100.64.0.9) in fake, proxy 127.0.0.1:{fakes.port}"
 
 
-@contextmanager
-def terminal(*words: str, environment: Mapping[str, str] | None = None) -> Iterator["pexpect.spawn[str]"]:
+def terminal(*words: str, environment: Mapping[str, str] | None = None) -> AbstractContextManager["pexpect.spawn[str]"]:
     """Run inv in a terminal of its own."""
-    child = pexpect.spawn(
-        str(INV),
-        list(words),
-        cwd=str(ROOT),
-        env={**os.environ, "TERM": "dumb", **(environment or {})},
-        encoding="utf-8",
-        timeout=20,
-        dimensions=(24, 200),
-    )
-    child.delaybeforesend = None
-    try:
-        yield child
-    finally:
-        child.close(force=True)
-
-
-def ending(child: "pexpect.spawn[str]") -> tuple[int | None, str]:
-    """Return the exit status and what was shown since the last expectation."""
-    child.expect(pexpect.EOF)
-    shown = child.before or ""
-    child.close()
-    return child.exitstatus, shown.replace("\r\n", "\n")
+    return inv_in_a_terminal({"TERM": "dumb", **(environment or {})}, *words, seconds=20)
 
 
 def test_up_takes_the_vaults_key_and_says_where_it_is(inv: Inv, fakes: Fakes) -> None:

@@ -27,7 +27,7 @@ from tasks.vault.rescue import rescue_vault, rescued
 from tasks.vault.store import Item
 from tests.conftest import INV, ROOT, Home, Inv
 from tests.real.conftest import Lab, Node
-from tests.real.terminals import inv_in_a_terminal, shown
+from tests.terminals import inv_in_a_terminal, shown
 from tests.vault.conftest import (  # noqa: F401 - fixtures
     LONG_AGO,
     age_copy,

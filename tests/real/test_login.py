@@ -10,7 +10,7 @@ import pytest
 from tasks.loopback import free_port
 from tests.conftest import Home
 from tests.real.conftest import Lab, Node, other_tailnet
-from tests.real.terminals import inv_in_a_terminal, shown
+from tests.terminals import inv_in_a_terminal, shown
 from tests.watching import files_with, holds_any, watched_processes
 
 pytestmark = pytest.mark.real

@@ -18,7 +18,7 @@ from tasks import environment
 from tasks.loopback import free_port
 from tests.conftest import IN_CI, INV, ROOT, Home, path_without
 from tests.real.conftest import HOST, Lab, Node
-from tests.real.terminals import inv_in_a_terminal, needs_terminals, shown
+from tests.terminals import inv_in_a_terminal, needs_terminals, shown
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 DEADLINE = 60.0

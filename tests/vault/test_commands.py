@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import pexpect
 import pytest
@@ -17,6 +17,7 @@ from tasks.vault.saving import save_password
 from tasks.vault.store import Field, Item
 from tests.conftest import INV, ROOT, Home, Inv
 from tests.net.conftest import GOOD, Fakes, fakes  # noqa: F401 - a fixture
+from tests.terminals import inv_in_a_terminal
 from tests.watching import files_with, holds_any, watched_processes
 
 KEY = "Tailscale auth key"
@@ -33,15 +34,11 @@ def vault(home: Home) -> AgeStore:
     return AgeStore(home.state / "platform-manager" / "default")
 
 
-@contextmanager
-def at_terminal(*words: str, environment: Mapping[str, str] | None = None) -> Iterator["pexpect.spawn[str]"]:
+def at_terminal(
+    *words: str, environment: Mapping[str, str] | None = None
+) -> AbstractContextManager["pexpect.spawn[str]"]:
     """Run `inv WORDS…` at a terminal of its own."""
-    variables = {**os.environ, **(environment or {})}
-    child = pexpect.spawn(str(INV), list(words), cwd=str(ROOT), timeout=30, env=variables, encoding="utf-8")
-    try:
-        yield child
-    finally:
-        child.close(force=True)
+    return inv_in_a_terminal(environment or {}, *words, seconds=30)
 
 
 def test_a_fresh_machine_has_no_vault_and_asking_makes_none(inv: Inv, vault: AgeStore) -> None:

@@ -40,6 +40,14 @@ def shown(child: "pexpect.spawn[str]") -> str:
     return child.logfile_read.getvalue()
 
 
+def ending(child: "pexpect.spawn[str]") -> tuple[int | None, str]:
+    """Return the exit status and what was shown since the last expectation."""
+    child.expect(pexpect.EOF)
+    rest = child.before or ""
+    child.close()
+    return child.exitstatus, rest.replace("\r\n", "\n")
+
+
 def _gives_terminals() -> bool:
     """Whether an sshd of this user can give a terminal: of the group tty it must be, and root alone can make it so.
 
