@@ -24,6 +24,9 @@ STATUS_DEADLINE = 30.0  # seconds; milliseconds once bw is up, which takes one s
 SYNC_DEADLINE = 15.0  # seconds; two are usual where there is news
 SETTLING = 1.0  # seconds after a sync in which bw may not show an item that it has (2026.6.0, busy machine)
 SETTLING_PAUSE = 0.2
+SIGNING_OUT_DEADLINE = 5.0  # seconds in which bw clears its copy after a 403; it says "locked" meanwhile; 0.1 is usual
+SIGNING_OUT_PAUSE = 0.05
+SAID_WHILE_SIGNING_OUT = ("no-unlock-data", "server-too-old")  # by an unlock that finds the account half gone
 MEMORY_DEADLINE = 2.0  # seconds after a write in which bw may still have the old item in memory; 0.1 was seen
 MEMORY_PAUSE = 0.005
 WRITERS_DEADLINE = 300.0  # seconds; twenty writers of one item at once take five each
@@ -74,9 +77,14 @@ class Session:
         """Return how bw stands; a doubtful state is believed when a new bw says so too.
 
         bw reads its data file without a lock, and another one may be writing it: then it finds no account. And one that
-        a 403 is signing out just now says that it is locked.
+        a 403 is signing out just now says that it is locked; ended in the middle, it leaves a copy of which a new one
+        says so too. So a doubtful "locked" gets the time to become "signed out".
         """
         standing = self.standing()
+        end = time.monotonic() + SIGNING_OUT_DEADLINE
+        while standing.state == LOCKED and LOCKED in doubtful and time.monotonic() < end:
+            time.sleep(SIGNING_OUT_PAUSE)
+            standing = self.standing()
         if standing.state in doubtful:
             self.close()
             standing = self.standing()
@@ -158,7 +166,8 @@ class Session:
             raise
         except Failure as failure:
             self._is_open = False
-            if failure.cause != "signed-out" and self._believed(SIGNED_OUT).state == SIGNED_OUT:
+            doubtful = (LOCKED, SIGNED_OUT) if failure.cause in SAID_WHILE_SIGNING_OUT else (SIGNED_OUT,)
+            if failure.cause != "signed-out" and self._believed(*doubtful).state == SIGNED_OUT:
                 raise signed_out(self.account.host, failure) from None
             raise
 
