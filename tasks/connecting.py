@@ -116,6 +116,7 @@ def _ways(settings: Settings, daemon: "Daemon", tailscale: Path, ask: Ask | None
         quiet=daemon.api.disconnect_control,
         ask=ask,
         read=lambda: _read_vault(settings),
+        reread=lambda: _read_vault(settings, anew=True),
         keep=lambda key: _keep_accepted(settings, daemon, key),
         tell=tell,
     )
@@ -156,12 +157,12 @@ def _vault_name(settings: Settings) -> str:
     return f"the item {settings.vault_item!r} of the {settings.vault} vault"
 
 
-def _read_vault(settings: Settings) -> "StoredKey | None":
+def _read_vault(settings: Settings, *, anew: bool = False) -> "StoredKey | None":
     from tasks.keeping import read_item
     from tasks.net.joining import StoredKey
     from tasks.vault.acceptance import acceptance_of
 
-    item = read_item(settings, settings.vault_item)
+    item = read_item(settings, settings.vault_item, anew=anew)
     return StoredKey(item.password, acceptance_of(item)) if item and item.password else None
 
 

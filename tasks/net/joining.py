@@ -37,8 +37,9 @@ class Ways:
 
     `attempt(key)` is one login, without a key by a browser; `resume()` is one by the node's own key, and ends where the
     server asks for more; `status()` asks the daemon; `quiet()` makes it stop trying a refused key; `ask(prompt)` asks a
-    person and is None when nobody can be asked; `read()` is the vault's; `keep(key)` keeps an accepted key where
-    nothing loses it and returns what saves it in the vault, which says where it went; `tell` says a line of progress.
+    person and is None when nobody can be asked; `read()` is the vault's, and `reread()` what it is by now, after all
+    news; `keep(key)` keeps an accepted key where nothing loses it and returns what saves it in the vault, which says
+    where it went; `tell` says a line of progress.
     """
 
     attempt: Callable[[Secret | None], Attempt]
@@ -47,6 +48,7 @@ class Ways:
     quiet: Callable[[], None]
     ask: Callable[[str], Secret] | None
     read: Callable[[], "StoredKey | None"]
+    reread: Callable[[], "StoredKey | None"]
     keep: Callable[[Secret], Save]
     tell: Callable[[str], None]
 
@@ -76,8 +78,8 @@ class Source:
 def join(ways: Ways, status: TailnetStatus, configured: Source | None, vault_name: str) -> TailnetStatus:
     """Bring a ready daemon to Running and online, and return its status then.
 
-    A node that has its node key needs no auth key; otherwise `configured` is tried, else the vault's, else a person is
-    asked, again after each refusal.
+    A node that has its node key needs no auth key; otherwise `configured` is tried, else the vault's, as long as that
+    is another after a refusal, else a person is asked, again after each refusal.
     """
     if status.is_up:
         return status
@@ -92,7 +94,8 @@ def join(ways: Ways, status: TailnetStatus, configured: Source | None, vault_nam
         joined, refusal = _try(ways, source)
         if joined is not None:
             return joined
-        source = _ask(ways, vault_name, refused=(source, source.explained(refusal) if refusal else ""))
+        refused = (source, source.explained(refusal) if refusal else "")
+        source = _replaced_meanwhile(ways, refused, vault_name) or _ask(ways, vault_name, refused)
 
 
 def _try_node_key(ways: Ways) -> TailnetStatus | None:
@@ -112,6 +115,21 @@ def _from_vault(ways: Ways, vault_name: str) -> Source | None:
         ways.tell(str(error))
         return None
     return Source(stored.key, vault_name, accepted=stored.accepted) if stored else None
+
+
+def _replaced_meanwhile(ways: Ways, refused: tuple[Source, str], vault_name: str) -> Source | None:
+    """Return the vault's key if it was the vault's that was refused and somebody has replaced it since it was read."""
+    source, refusal = refused
+    if source.name != vault_name:
+        return None
+    try:
+        stored = ways.reread()
+    except Failure:
+        return None  # the refusal is what a person has to hear
+    if stored is None or stored.key == source.key:
+        return None
+    ways.tell(f"{vault_name} was refused: {refusal}; it was replaced meanwhile, trying the new key")
+    return Source(stored.key, vault_name, accepted=stored.accepted)
 
 
 def _try(ways: Ways, source: Source) -> tuple[TailnetStatus | None, str]:

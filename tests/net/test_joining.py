@@ -32,6 +32,7 @@ class World:
     by_node_key: Attempt = field(default_factory=lambda: ACCEPTED)
     typed: Iterable[str] | None = None
     held: str | Failure | None = None
+    replaced: list[str | Failure] = field(default_factory=list)
     accepted: str = ""
     save_fails: Failure | None = None
     after: TailnetStatus = UP
@@ -53,6 +54,7 @@ class World:
             quiet=self._quiet,
             ask=self._ask if self._lines is not None else None,
             read=self._read,
+            reread=self._reread,
             keep=self._keep,
             tell=self.said.append,
         )
@@ -86,6 +88,11 @@ class World:
         if isinstance(self.held, Failure):
             raise self.held
         return StoredKey(Secret(self.held), self.accepted) if self.held else None
+
+    def _reread(self) -> StoredKey | None:
+        if self.replaced:
+            self.held = self.replaced.pop(0)
+        return self._read()
 
     def _keep(self, key: Secret) -> Save:
         self.kept.append(key.reveal())
@@ -183,6 +190,32 @@ def test_a_refused_key_that_was_accepted_before_may_be_a_spent_one() -> None:
     assert world.join() is UP
     assert world.said[:2] == [f"{ITEM} was refused: {told}", "the key you typed was refused: authkey expired"]
     assert failure(World(held=OTHER, accepted=accepted)).why == told
+
+
+def test_a_key_that_was_replaced_in_the_vault_meanwhile_is_tried_before_anybody_is_asked() -> None:
+    """As by a colleague, within the minute for which a copy counts as fresh."""
+    world = World(held="tskey-auth-old", replaced=["tskey-auth-newer", GOOD])
+
+    assert world.join() is UP
+    assert (world.tried, world.saved) == (["tskey-auth-old", "tskey-auth-newer", GOOD], [])
+    told = f"{ITEM} was refused: authkey expired; it was replaced meanwhile, trying the new key"
+    assert world.said == [told, told]
+
+
+def test_a_vault_without_news_leaves_the_refusal_to_be_told() -> None:
+    """So does one whose server cannot be asked for any."""
+    for news in (OTHER, Unavailable("the server is away")):
+        world = World(held=OTHER, replaced=[news])
+
+        assert failure(world).cause == "key-refused"
+        assert (world.tried, world.said) == ([OTHER], [])
+
+
+def test_a_configured_key_that_is_refused_does_not_lead_to_the_vault() -> None:
+    world = World(held=GOOD)
+
+    assert failure(world, configured=OTHER).cause == "key-refused"
+    assert world.reads == 0
 
 
 def test_a_vault_that_cannot_be_read_gives_way_to_a_person() -> None:

@@ -213,6 +213,25 @@ def test_without_a_person_a_locked_vault_names_the_variable_and_an_offline_one_s
     assert (offline.exit_status, "reading the copy of " in offline.stderr) == (0, True), offline.stderr
 
 
+def test_a_key_that_a_colleague_replaced_a_moment_ago_is_taken_without_a_question(
+    lab: Lab,
+    node: Node,
+    server: Server,  # noqa: F811
+    account: dict[str, str],
+) -> None:
+    """Though this machine's copy of the vault counts as fresh, and holds the old one."""
+    item_id = put(server, ITEM, lab.key("--expired"))
+    environment = {**environment_of(node, account, lab), "BW_PASSWORD": server.account.password}
+    assert node.inv("vault.list", environment=environment).exit_status == 0
+    good = lab.key()
+    server.put(ITEM, good, id=item_id)
+    joined = node.inv("net.up", environment=environment)
+
+    assert joined.exit_status == 0, joined.stderr
+    assert "authkey expired; it was replaced meanwhile, trying the new key\n" in joined.stderr
+    assert history(server, ITEM) == [good]
+
+
 def test_a_vault_that_fails_after_acceptance_keeps_the_key_and_offers_it(
     lab: Lab,
     node: Node,
