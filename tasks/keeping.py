@@ -27,11 +27,15 @@ _SESSIONS: "dict[Account, Session]" = {}
 
 def open_vault(settings: Settings) -> "Store":
     """Return the vault that the settings name; nothing is read or made yet."""
-    from tasks.vault.choice import Place, open_store
+    if settings.vault == "bitwarden":
+        return _bitwarden_store(settings)
+    if settings.vault == "environment":
+        from tasks.vault.environment import EnvironmentStore
 
-    session = bitwarden_session(settings) if settings.vault == "bitwarden" else None
-    place = Place(settings.state_folder, settings.configured_identity(), os.environ, session)
-    return open_store(settings.vault, place)
+        return EnvironmentStore(os.environ)
+    from tasks.vault.age import AgeStore
+
+    return AgeStore(settings.state_folder, settings.configured_identity())
 
 
 def bitwarden_session(settings: Settings) -> "Session":

@@ -24,6 +24,7 @@ DEFAULT_TAILNET = "default"
 DEFAULT_PROXY_PORT = 1055
 DEFAULT_PROXY = f"127.0.0.1:{DEFAULT_PROXY_PORT}"
 DEFAULT_ITEM = "Tailscale auth key"
+VAULTS = ("age", "bitwarden", "environment")
 LAB = "lab"
 # What a lab writes into its tailnet's state folder; read like `.env.<tailnet>`.
 SETTINGS_FILE = "settings.env"
@@ -115,7 +116,7 @@ def load(environ: Mapping[str, str] | None = None, *, root: Path = ROOT) -> Sett
         runtime_folder=runtime_folder(tailnet, environ),
         cache_folder=cache_folder(),
         inventory=root / (values.get("INVENTORY") or "inventory"),
-        vault=values.get("VAULT") or "age",
+        vault=_vault(values.get("VAULT") or "age"),
         vault_item=item or values.get("VAULT_ITEM") or DEFAULT_ITEM,
         vault_identity=_opener("VAULT_IDENTITY", values.get("VAULT_IDENTITY", "")),
         bw_server=_https(values.get("BW_SERVER", "")),
@@ -194,8 +195,8 @@ def lab_socket(environ: Mapping[str, str]) -> Path:
 
 
 def _lab_is_meant(environ: Mapping[str, str], root: Path) -> bool:
-    """The lab is up, nobody said anything about a tailnet, and `default` has never had a node."""
-    if any(name.startswith("TS_") for name in environ) or (root / ".env").exists():
+    """The lab is up, nobody said anything about a tailnet or its vault, and `default` has never had a node."""
+    if any(name.startswith(("TS_", "VAULT")) for name in environ) or (root / ".env").exists():
         return False
     if (tailnet_folder(DEFAULT_TAILNET) / "tailscaled.state").exists():
         return False
@@ -217,6 +218,12 @@ def _address(text: str) -> tuple[str, int]:
             why="the proxy asks nobody for a password, so it listens on this machine alone",
         )
     return host, int(port)
+
+
+def _vault(text: str) -> str:
+    if text not in VAULTS:
+        raise ConfigurationFailure(f"VAULT: expected {' or '.join(VAULTS)}, got {text!r}")
+    return text
 
 
 def _https(text: str) -> str:

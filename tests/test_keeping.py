@@ -8,7 +8,7 @@ import pexpect
 import pytest
 
 from tasks.errors import ConfigurationFailure
-from tasks.keeping import keep_accepted_key, read_item, set_password
+from tasks.keeping import keep_accepted_key, open_vault, read_item, set_password
 from tasks.secret import Secret
 from tasks.settings import load
 from tasks.vault.acceptance import acceptance_of
@@ -35,6 +35,18 @@ exec {fake} "$@"
 def vault(home: Home) -> AgeStore:
     """Give the vault that the settings of this test's home name."""
     return AgeStore(home.state / "platform-manager" / "default")
+
+
+def test_the_settings_choose_the_vault(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is made by opening one, and what opens the age vault is read for no other."""
+    folder = home.state / "platform-manager" / "default"
+    assert open_vault(load()) == AgeStore(folder, None)
+    assert open_vault(load({"VAULT_IDENTITY": "AGE-SECRET-KEY-1"})) == AgeStore(folder, Secret("AGE-SECRET-KEY-1"))
+    monkeypatch.setenv("VAULT_X", "y")
+    store = open_vault(load({"VAULT": "environment", "VAULT_IDENTITY": "file:/nonexistent"}))
+
+    assert store.get("X").password == Secret("y")
+    assert list(home.state.iterdir()) == []
 
 
 def test_an_item_is_read_or_none(vault: AgeStore) -> None:

@@ -187,6 +187,12 @@ def test_the_proxy_listens_on_this_machine_alone(tmp_path: Path, address: str) -
     )
 
 
+@pytest.mark.parametrize("kind", ["agee", "Age", "bw"])
+def test_an_unknown_vault_is_refused_with_the_known_ones(tmp_path: Path, kind: str) -> None:
+    """One sentence for whoever mistyped it."""
+    assert failure(tmp_path, VAULT=kind) == f"VAULT: expected age or bitwarden or environment, got {kind!r}"
+
+
 @pytest.mark.parametrize("port", [1, 1055, 65535])
 def test_the_proxy_has_any_port(tmp_path: Path, port: int) -> None:
     """1 to 65535."""
@@ -460,12 +466,17 @@ def test_a_running_lab_is_taken_when_nobody_named_a_tailnet(tmp_path: Path, runn
 
 @pytest.mark.parametrize(
     ("environ", "tailnet"),
-    [({"TAILNET": "default"}, "default"), ({"TAILNET": "lab"}, "lab"), ({"TS_HOSTNAME": "box"}, "default")],
+    [
+        ({"TAILNET": "default"}, "default"),
+        ({"TAILNET": "lab"}, "lab"),
+        ({"TS_HOSTNAME": "box"}, "default"),
+        ({"VAULT": "bitwarden"}, "default"),
+    ],
 )
 def test_a_running_lab_is_not_taken_when_somebody_said_something(
     tmp_path: Path, running_lab: dict[str, str], environ: dict[str, str], tailnet: str
 ) -> None:
-    """By TAILNET or any TS_ variable."""
+    """By TAILNET or any TS_ variable; or which vault it is, which has a person's own keys."""
     with listen(running_lab):
         loaded = load(tmp_path, **running_lab, **environ)
 

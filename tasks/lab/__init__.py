@@ -96,4 +96,8 @@ def bring_up(lab: "Lab", names: tuple[str, ...]) -> None:
     with_programs = installed(lab)
     key = with_programs.start(names, proxy_port=settings.DEFAULT_PROXY_PORT, say=console.step)
     if key is not None:
-        set_password(settings.load({**os.environ, "TAILNET": lab.tailnet}), settings.DEFAULT_ITEM, key)
+        # Whatever vault holds a person's own keys: one of the lab's must not take their place.
+        here = settings.load({**os.environ, "TAILNET": lab.tailnet, "VAULT": "age"})
+        set_password(here, here.vault_item, key)
+    if os.environ.get("VAULT", "age") != "age":
+        console.step("VAULT is set, and goes before the lab's own vault: `unset VAULT` before you use the lab")

@@ -210,6 +210,7 @@ class Lab:
             "TS_HOSTNAME": CONTROLLER,
             "TS_SOCKS5_SERVER": f"127.0.0.1:{proxy_port if is_free(proxy_port) else free_port()}",
             "INVENTORY": str(self.inventory),
+            "VAULT": "age",  # a person's own, as `.env` names it, knows none of the lab's keys
             **KNOBS,
         }
         lines = [

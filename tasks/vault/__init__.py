@@ -23,7 +23,6 @@ from tasks.secret import REDACTOR, Secret
 from tasks.settings import Settings, vault_references
 
 if TYPE_CHECKING:
-    from tasks.vault.session import Session
     from tasks.vault.store import Trouble
 
 LONGEST_VALUE = 1_000_000  # bytes on stdin; what is longer is no secret but a wrong file
@@ -80,7 +79,7 @@ def set_(context: Context, name: str) -> None:
     settings = load_settings()
     _check_name(name)
     if is_dry(context):
-        console.step(f"would set the password of {name!r} in the {open_vault(settings).name} vault")
+        console.step(f"would set the password of {name!r} in the {settings.vault} vault")
         return
     value = _read_value(name)
     console.say(set_password(settings, name, _well_formed(value) if name == settings.vault_item else value))
@@ -106,20 +105,22 @@ def rotate(context: Context, name: str) -> None:
 @command()
 def unlock(context: Context) -> None:
     """Open the Bitwarden vault for a shell to keep: eval "$(inv vault.unlock)"."""
-    session = _bitwarden(load_settings())
+    settings = _bitwarden_settings()
     if is_dry(context):
         console.step("would unlock the bitwarden vault, and print its session for a shell to keep")
         return
-    console.hand_over(Secret(f"export BW_SESSION='{session.unlocked().reveal()}';"))
+    session = bitwarden_session(settings).unlocked()
+    console.hand_over(Secret(f"export BW_SESSION='{session.reveal()}';"))
 
 
 @command(options_help={"sign_out": "forget the account here too; the next use signs in anew"})
 def lock(context: Context, sign_out: bool = False) -> None:
     """Lock the Bitwarden vault: no session that a shell keeps opens it any more."""
-    session = _bitwarden(load_settings())
+    settings = _bitwarden_settings()
     if is_dry(context):
         console.step("would sign out of the bitwarden vault" if sign_out else "would lock the bitwarden vault")
         return
+    session = bitwarden_session(settings)
     (session.sign_out if sign_out else session.lock)()
     how = "signed out here" if sign_out else "locked"
     console.say(f"the bitwarden vault is {how}; `unset BW_SESSION` where it was set")
@@ -171,10 +172,11 @@ def _move(settings: Settings, to: str, *, dry: bool) -> None:
     moving.create_all(source, target, plan.missing, console.say)
 
 
-def _bitwarden(settings: Settings) -> "Session":
+def _bitwarden_settings() -> Settings:
+    settings = load_settings()
     if settings.vault != "bitwarden":
         raise ConfigurationFailure(f"the {settings.vault} vault is never locked", next_step="VAULT=bitwarden is")
-    return bitwarden_session(settings)
+    return settings
 
 
 def _proved(settings: Settings, name: str, typed: Secret) -> Save:

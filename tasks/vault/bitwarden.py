@@ -9,11 +9,11 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 
 from tasks.errors import Busy, Failure, NotSaved, TimedOut, Unavailable
 from tasks.secret import Secret
 from tasks.vault.layout import Document, document_of, item_of, ref_of
+from tasks.vault.moments import age, seconds_between
 from tasks.vault.session import Session
 from tasks.vault.standing import LOCKED, OPEN, Standing
 from tasks.vault.store import Conflict, Item, NoSuchItem, Ref, State, Status, Trouble, pick
@@ -134,7 +134,7 @@ class BitwardenStore:
         A moment far ahead of our clock says nothing of how young an item is, and is not waited for.
         """
         documents = self._session.documents(name)
-        while len(same := _of_name(documents, name)) > 1 and abs(_age(same[-1]["creationDate"])) < RACE:
+        while len(same := _of_name(documents, name)) > 1 and abs(age(same[-1]["creationDate"])) < RACE:
             time.sleep(RACE_PAUSE)
             self._session.sync()
             documents = self._session.documents(name)
@@ -169,9 +169,9 @@ class BitwardenStore:
         before = self._expected(item, expect)
         if before is not None:
             revised = before["revisionDate"]
-            if _seconds_between(revised, self._session.synced) > YOUNG + LARGEST_SKEW:
+            if seconds_between(revised, self._session.synced) > YOUNG + LARGEST_SKEW:
                 return before
-            if _age(revised) < YOUNG + LARGEST_SKEW:
+            if age(revised) < YOUNG + LARGEST_SKEW:
                 time.sleep(YOUNG)
         # All of it: a bw that was killed may have left a copy that lacks an item and yet claims to be fresh.
         self._session.sync(force=True)
@@ -246,18 +246,6 @@ def _made_before(made: Ref, documents: Documents) -> str:
     first, *later = _of_name(documents, made.name) or [{"id": ""}]
     ours = any((each["id"], each["revisionDate"]) == (made.id, made.revision) for each in later)
     return str(first["id"]) if ours else ""
-
-
-def _age(moment: str) -> float:
-    return _seconds_between(moment, datetime.now(UTC).isoformat())
-
-
-def _seconds_between(earlier: str, later: str) -> float:
-    """Return the seconds between two RFC 3339 moments; none where one of them is none."""
-    try:
-        return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
-    except (ValueError, TypeError):
-        return 0.0
 
 
 def _password(document: Document) -> str:

@@ -49,6 +49,7 @@ class Serve:
     """One running `bw serve`. Start it early: the kernel keeps the first question until it listens."""
 
     def __init__(self, account: Account, session: Secret | None) -> None:
+        self.has_answered = False
         self._account = account
         self._path = _own_socket(files.private_folder(account.runtime))
         self._complaints = os.memfd_create("bw")
@@ -86,6 +87,7 @@ class Serve:
             raise self._lost(error) from None
         finally:
             connection.close()
+        self.has_answered = True
         return self._data(text, f"bw serve {path.split('?')[0].split('/')[1]}")
 
     def close(self) -> None:

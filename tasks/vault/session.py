@@ -6,12 +6,12 @@ After each failure it asks bw how it stands: a 401 or 403 signs bw out and wipes
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 from tasks import files
 from tasks.errors import Busy, Failure, Refused, TimedOut, Unavailable
 from tasks.secret import Secret
+from tasks.vault import moments
 from tasks.vault.bw import Account
 from tasks.vault.complaints import signed_out, still_locked
 from tasks.vault.serve import Lost, Serve
@@ -20,7 +20,8 @@ from tasks.vault.standing import LOCKED, NOBODY, OPEN, SIGNED_OUT, Standing, che
 from tasks.vault.store import Conflict, NoSuchItem
 
 FRESH = 60.0  # seconds for which the local copy is read without asking the server for news
-STATUS_DEADLINE = 30.0  # seconds; milliseconds once bw is up, which takes one second, or twenty on a very busy machine
+START_DEADLINE = 30.0  # seconds until bw is up: one is usual, twenty were seen on a very busy machine
+STATUS_DEADLINE = 5.0  # seconds once it is: milliseconds are usual
 SYNC_DEADLINE = 15.0  # seconds; two are usual where there is news
 SETTLING = 1.0  # seconds after a sync in which bw may not show an item that it has (2026.6.0, busy machine)
 SETTLING_PAUSE = 0.2
@@ -43,7 +44,7 @@ class Session:
         self._session = account.session
         self._is_open = False
         self._looked = False  # whether the copy is fresh enough to be read
-        self._changed = -SETTLING
+        self._asked_at: float | None = None  # when this chain fetched the server's news, by the monotonic clock
         self._held = False
         self._unlocked_now = False
         self.synced = ""
@@ -133,14 +134,17 @@ class Session:
             found = self._listed()
             self._check_unlock()
             sought = not wanted or any(wanted in {each["name"], each["id"]} for each in found)
-            if (found and sought) or time.monotonic() - self._changed > SETTLING:
+            if (found and sought) or not self._is_settling():
                 return found
             time.sleep(SETTLING_PAUSE)
+
+    def _is_settling(self) -> bool:
+        return self._asked_at is not None and time.monotonic() - self._asked_at < SETTLING
 
     @property
     def has_asked(self) -> bool:
         """Whether this chain fetched the server's news."""
-        return self._changed > 0
+        return self._asked_at is not None
 
     def sync(self, *, force: bool = False) -> None:
         """Fetch the server's news; its failure is raised.
@@ -149,14 +153,14 @@ class Session:
         With `force` everything is fetched, which costs an account that signs in by its API key a login.
         """
         self.open()
-        began = datetime.now(UTC).isoformat()
+        began = moments.now()
         try:
             self.call("POST", "/sync?force=true" if force else "/sync", deadline=SYNC_DEADLINE)
         except Refused as refusal:
             if refusal.cause != "api-key":
                 raise
             self._take_new_api_key()
-        self._looked, self._changed, self.synced = True, time.monotonic(), began
+        self._looked, self._asked_at, self.synced = True, time.monotonic(), began
 
     def call(self, method: str, path: str, body: object = None, *, deadline: float = 30.0) -> Document:
         """Ask bw, and look how it stands when that fails."""
@@ -211,15 +215,16 @@ class Session:
                 self._held = False
 
     def _status(self) -> Document:
+        serve = self._served()
         try:
-            return self._served().ask("GET", "/status", deadline=STATUS_DEADLINE)
+            return serve.ask("GET", "/status", deadline=STATUS_DEADLINE if serve.has_answered else START_DEADLINE)
         except Lost:
             raise
         except (TimedOut, Unavailable):
             # A 403 on its own question for settings leaves bw in pieces: it goes on waiting, or says "No session key
             # available". A new one knows how it stands.
             self.close()
-            return self._served().ask("GET", "/status", deadline=STATUS_DEADLINE)
+            return self._served().ask("GET", "/status", deadline=START_DEADLINE)
 
     def _served(self) -> Serve:
         if self._serve is None or not self._serve.is_alive():
@@ -278,7 +283,7 @@ class Session:
 
     def _refresh(self) -> None:
         """Fetch news for reading; a server that cannot be asked leaves us with the copy, and the person told so."""
-        if _age(self.synced) < FRESH:
+        if self.synced and moments.age(self.synced) < FRESH:
             self._looked = True
             return
         try:
@@ -289,11 +294,3 @@ class Session:
             self._person.tell(f"reading the copy of {self.synced or 'an unknown time'}: {failure.what}")
             self._looked = True
             self.open()
-
-
-def _age(moment: str) -> float:
-    """Return how many seconds ago an RFC 3339 moment was; what is none was long ago."""
-    try:
-        return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
-    except (ValueError, TypeError):
-        return float("inf")

@@ -94,12 +94,17 @@ def listening(pid: int) -> Iterator[tuple[str, int]]:
 
 
 def test_another_labs_end_disturbs_nobody(lab: Lab, node: Node, inv: Inv, real_programs: dict[str, str]) -> None:
-    """A lab of this test's own home comes and goes; the session's host still lets us in."""
+    """A lab of this test's own home comes and goes; the session's host still lets us in.
+
+    Nor does its key take the place of one in a vault that somebody chose for their own.
+    """
     node.inv("net.up", key=lab.key())
-    own = inv("lab.up", "--hosts=web1", "lab.down", environment=real_programs, deadline=90)
+    variables = {**real_programs, "VAULT": "environment"}
+    own = inv("lab.up", "--hosts=web1", "lab.down", environment=variables, deadline=90)
     waited = node.inv("net.wait", f"--host={HOST}")
 
     assert own.exit_status == 0, own.stderr
+    assert "VAULT is set, and goes before the lab's own vault: `unset VAULT`" in own.stderr
     assert waited.exit_status == 0, waited.stderr
     assert running_sshd(lab) != []
 

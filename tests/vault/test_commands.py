@@ -321,13 +321,6 @@ def test_a_command_gets_of_the_environments_vault_what_it_asked_for(home: Home) 
     assert [name for name in given if name in items or name == "ROOT"] == []
 
 
-def test_an_unknown_vault_is_refused_with_the_known_ones(inv: Inv) -> None:
-    ended = inv("vault.status", environment={"VAULT": "bitwrden"})
-
-    assert (ended.exit_status, ended.stdout) == (78, "")
-    assert ended.stderr.startswith("error: VAULT: expected age or ")
-
-
 def test_an_identity_comes_from_the_variable_or_a_file(inv: Inv, vault: AgeStore, home: Home) -> None:
     """`VAULT_IDENTITY=AGE-SECRET-KEY-1…` or `VAULT_IDENTITY=file:PATH`."""
     identity = str(x25519.Identity.generate())
