@@ -8,7 +8,7 @@ from tasks.errors import Failure, RemoteExit
 from tasks.remote.fanout import CANCELLED, UNKNOWN, Outcome
 from tasks.remote.gathering import Pair
 
-# From the worst on, as design and README have it; a remote command's own status is the mildest of failures.
+# From the worst on, as the README has it; a remote command's own status is the mildest of failures.
 WORST_FIRST = (70, 64, 77, 78, 74, 69, 75)
 MOST_ROWS = 24  # a table of more hosts has only those that had their turn and failed
 
