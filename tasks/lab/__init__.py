@@ -56,11 +56,14 @@ def status(_context: Context, json: bool = False) -> None:
         "revoked": "one that was taken back",
     }
 )
-def key(_context: Context, expired: bool = False, used: bool = False, revoked: bool = False) -> None:
+def key(context: Context, expired: bool = False, used: bool = False, revoked: bool = False) -> None:
     """Print an auth key of the lab: a good one, or one that is refused for the reason asked for."""
     if expired + used + revoked > 1:
         raise UsageFailure("expected one of --expired, --used, --revoked")
     kind = "expired" if expired else "used" if used else "revoked" if revoked else "good"
+    if is_dry(context):
+        console.step(f"would make and print an auth key of the lab: {kind}")
+        return
     console.hand_over(installed(lab_of(settings.LAB)).make_key(kind))
 
 

@@ -16,10 +16,11 @@ def test_a_lab_that_is_down_says_so(inv: Inv) -> None:
 
 
 def test_dry_starts_and_removes_nothing(inv: Inv, home: Home) -> None:
-    ended = inv("--dry", "lab.up", "--hosts=web1", "lab.down")
+    ended = inv("--dry", "lab.up", "--hosts=web1", "lab.key", "--used", "lab.down")
 
     assert (ended.exit_status, ended.stdout) == (0, "")
-    assert ended.stderr.startswith("would start headscale and 1 hosts: web1\nwould end 0 processes and remove ")
+    made = "would start headscale and 1 hosts: web1\nwould make and print an auth key of the lab: used\n"
+    assert ended.stderr.startswith(f"{made}would end 0 processes and remove ")
     assert list(home.state.iterdir()) == []
 
 
