@@ -125,21 +125,15 @@ def begin_vault(settings: Settings) -> None:
 
 
 def read_item(settings: Settings, name: str, *, anew: bool = False) -> "Item | None":
-    """Return an item, or None where there is none of that name; `anew`, after the server's news of this chain."""
+    """Return an item, or None where there is none of that name; `anew`, however fresh our copy is."""
     from tasks.vault.store import NoSuchItem
 
     try:
-        if anew:
-            _fetch_news(settings)
+        if anew and settings.vault == "bitwarden":
+            _bitwarden_store(settings).refresh()
         return open_vault(settings).get(name)
     except NoSuchItem:
         return None
-
-
-def _fetch_news(settings: Settings) -> None:
-    """Have bw ask the server if this chain has not: a copy that counts as fresh may be a minute old."""
-    if settings.vault == "bitwarden" and not (session := bitwarden_session(settings)).has_asked:
-        session.sync()
 
 
 def set_password(settings: Settings, name: str, password: Secret) -> str:

@@ -114,8 +114,8 @@ class BitwardenStore:
             yield
 
     def refresh(self) -> None:
-        """Fetch the server's news, however fresh our copy is."""
-        self._session.sync()
+        """Fetch all of the account, however fresh our copy is: before what it says is told, or acted upon."""
+        self._session.sync(force=True)
 
     def export(self) -> Secret:
         """Return everything, indented."""

@@ -34,8 +34,9 @@ class EnvironmentStore:
         return [Ref(name, name.removeprefix(PREFIX), "") for name in names]
 
     def get(self, name: str) -> Item:
-        """Return the item whose variable the name stands for; it has a password and nothing else."""
-        variable = variable_of(name)
+        """Return the item whose variable the name stands for, or is; it has a password and nothing else."""
+        variable = name if is_item(name) else variable_of(name)
+        name = name.removeprefix(PREFIX)
         value = "" if variable in SETTINGS else self.variables.get(variable, "")
         if not value:
             names = [ref.name for ref in self.list()]

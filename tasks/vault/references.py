@@ -1,6 +1,6 @@
 """Owns references to secrets: `vault:Item name/field` in a settings file becomes the value, for one program alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from tasks.errors import ConfigurationFailure, Unavailable, UsageFailure
 from tasks.secret import Secret
@@ -25,10 +25,11 @@ def chosen(references: Mapping[str, str], only: Iterable[str]) -> dict[str, str]
 
 def resolved(store: Store, references: Mapping[str, str]) -> dict[str, Secret]:
     """Return each reference's value, by the variable's name. An item is read once; a missing value is a failure."""
+    known = {ref.name for ref in store.list()} if any("/" in each for each in references.values()) else set()
     items: dict[str, Item] = {}
     found = {}
     for variable, reference in references.items():
-        name, field = _split(store, reference, items)
+        name, field = _split(store, reference, known, items)
         value = value_of(items[name], field)
         if "\0" in value.reveal():
             raise ConfigurationFailure(f"{variable}: {reference!r} holds a NUL, which no environment can carry")
@@ -53,17 +54,23 @@ def value_of(item: Item, field: str) -> Secret:
     return values[field]
 
 
-def _split(store: Store, reference: str, items: dict[str, Item]) -> tuple[str, str]:
+def _split(store: Store, reference: str, known: Set[str], items: dict[str, Item]) -> tuple[str, str]:
     """Return item and field, the item read: the whole text if an item has that name, else what a slash parts."""
     name, slash, field = reference.rpartition("/")
-    for candidate, wanted in ((reference, "password"), (name, field)):
-        if candidate and candidate not in items:
-            try:
-                items[candidate] = store.get(candidate)
-            except NoSuchItem:
-                if not slash or candidate == name:
-                    raise
-                continue
-        if candidate:
-            return candidate, wanted
-    raise ConfigurationFailure(f"vault:{reference}: expected vault:ITEM or vault:ITEM/FIELD")
+    if not reference or (slash and not (name and field)):
+        raise ConfigurationFailure(f"vault:{reference}: expected vault:ITEM or vault:ITEM/FIELD")
+    # A vault asks its server for what it does not have, so it is asked for what it has where the names tell.
+    if slash and name in known and reference not in known:
+        return _read(store, name, items), field
+    try:
+        return _read(store, reference, items), "password"
+    except NoSuchItem:
+        if not slash:
+            raise
+        return _read(store, name, items), field
+
+
+def _read(store: Store, name: str, items: dict[str, Item]) -> str:
+    if name not in items:
+        items[name] = store.get(name)
+    return name

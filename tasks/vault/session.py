@@ -283,11 +283,12 @@ class Session:
 
     def _refresh(self) -> None:
         """Fetch news for reading; a server that cannot be asked leaves us with the copy, and the person told so."""
-        if self.synced and moments.age(self.synced) < FRESH:
+        age = moments.age(self.synced) if self.synced else FRESH
+        if 0 <= age < FRESH:
             self._looked = True
             return
         try:
-            self.sync()
+            self.sync(force=age < 0)  # our clock was ahead once: bw would take nothing for news until then
         except (Unavailable, TimedOut, Busy, Refused) as failure:
             if isinstance(failure, Refused) and failure.cause != "api-key":
                 raise

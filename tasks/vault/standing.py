@@ -7,18 +7,20 @@ from tasks.errors import ConfigurationFailure
 from tasks.vault.bw import Account
 
 OPEN, LOCKED, SIGNED_OUT = "unlocked", "locked", "unauthenticated"
-FIELDS = ("status", "serverUrl", "lastSync", "userEmail")  # of `bw status`
+FIELDS = ("status", "serverUrl", "lastSync", "userEmail", "userId")  # of `bw status`
+PERSONAL = "user."  # before the id of the account in what its API key is called; an organization's has another
 DEFAULT_SERVER = "https://bitwarden.com"
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Unlocked, locked or unauthenticated; with which server; when it last synced (RFC 3339); whose account it is."""
+    """Unlocked, locked or unauthenticated; with which server; when it last synced (RFC 3339); whose account, its id."""
 
     state: str
     server: str = ""
     last_sync: str = ""
     email: str = ""
+    user: str = ""
 
 
 NOBODY = Standing(SIGNED_OUT)
@@ -37,6 +39,9 @@ def check(standing: Standing, account: Account) -> None:
         raise _belongs_to("server", account, f"expected {wanted}, found {found}", "BW_SERVER")
     if account.email and standing.email and account.email.lower() != standing.email.lower():
         raise _belongs_to("account", account, f"expected {account.email}, found {standing.email}", "BW_EMAIL")
+    user = account.client_id.removeprefix(PERSONAL) if account.client_id.startswith(PERSONAL) else ""
+    if user and standing.user and user.lower() != standing.user.lower():
+        raise _belongs_to("account", account, f"expected {user}, found {standing.user}", "BW_CLIENTID")
 
 
 def _belongs_to(what: str, account: Account, why: str, variable: str) -> ConfigurationFailure:

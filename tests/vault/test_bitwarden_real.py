@@ -14,6 +14,7 @@ from tasks.errors import Failure
 from tasks.secret import Secret
 from tasks.vault import bw
 from tasks.vault.bitwarden import BitwardenStore
+from tasks.vault.rescue import save_exclusively
 from tasks.vault.saving import save_password
 from tasks.vault.session import Session
 from tasks.vault.signin import Person
@@ -165,6 +166,18 @@ def test_a_clock_that_is_ahead_of_the_servers_loses_no_write(
         store.put(replace(mine, password=Secret("mine")), expect=mine.revision)
     save_password(store, KEY, Secret("mine"))
     assert passwords(server, KEY) == ("mine", ["theirs"])
+
+
+def test_a_value_that_only_our_copy_still_holds_is_written(place: Place, make: Make, server: Server) -> None:
+    """Another client replaced it, which bw takes for no news as our clock is ahead."""
+    server.behind = timedelta(minutes=10)
+    item_id = make(KEY, "one")
+    store = place.store()
+    store.list()
+    server.put(KEY, "theirs", id=item_id)
+    save_exclusively(store, KEY, Secret("one"))
+
+    assert passwords(server, KEY) == ("one", ["theirs"])
 
 
 @pytest.mark.parametrize("again", ["same value", "another value"])
@@ -420,7 +433,6 @@ def test_two_threads_of_one_place_wait_for_each_other(place: Place, make: Make, 
     stores = [place.store(), place.store()]
     for store in stores:
         store.list()
-    from tasks.vault.rescue import save_exclusively
 
     threads = [
         threading.Thread(target=save_exclusively, args=(store, KEY, Secret(f"value {number}")))

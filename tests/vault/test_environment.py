@@ -42,6 +42,11 @@ def test_an_item_is_read_and_redacted_from_then_on() -> None:
     assert REDACTOR.clean("swordfish") == "****"
 
 
+def test_an_item_is_read_by_its_id_too() -> None:
+    """As `vault.export` does; the id is the variable."""
+    assert STORE.get("VAULT_B") == STORE.get("B")
+
+
 def test_the_list_has_what_is_set_and_no_setting() -> None:
     """An empty variable is not set; VAULT_ITEM and VAULT_IDENTITY are settings."""
     assert STORE.list() == [Ref("VAULT_B", "B", ""), Ref("VAULT_TAILSCALE_AUTH_KEY", "TAILSCALE_AUTH_KEY", "")]

@@ -40,6 +40,13 @@ def test_what_is_not_there_is_named(vault: AgeStore) -> None:
     assert str(caught.value) == "the item 'a/b' has no username: it has password"
 
 
+@pytest.mark.parametrize("reference", ["", "deploy/", "/username", "/"])
+def test_a_reference_that_lacks_item_or_field_is_refused(vault: AgeStore, reference: str) -> None:
+    with pytest.raises(Failure) as caught:
+        resolved(vault, {"A": reference})
+    assert caught.value.what == f"vault:{reference}: expected vault:ITEM or vault:ITEM/FIELD"
+
+
 def test_only_the_named_ones_are_chosen() -> None:
     assert chosen({"A": "x", "B": "y"}, ["B"]) == {"B": "y"}
     assert chosen({"A": "x", "B": "y"}, []) == {"A": "x", "B": "y"}

@@ -50,6 +50,16 @@ def test_a_server_that_cannot_be_asked_leaves_the_copy(fake: FakePlace) -> None:
     assert fake.said[-1].endswith(": vault.example cannot be reached")
 
 
+def test_a_copy_that_claims_to_be_of_the_future_is_no_fresh_one(fake: FakePlace) -> None:
+    """Our clock was ahead; bw takes nothing that happens until then for news, unless everything is fetched."""
+    fake.store().list()
+    data = fake.account.folder / "data.json"
+    data.write_text(data.read_text().replace('"synced": "20', '"synced": "21'))
+    fake.store().list()
+
+    assert fake.asked().count("POST /sync?force=true") == 1
+
+
 def test_being_signed_out_by_any_answer_is_told_and_mended_by_the_next_chain(fake: FakePlace) -> None:
     fake.serve(login("key", "one"))
     store = fake.store()

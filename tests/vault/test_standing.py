@@ -32,7 +32,7 @@ def test_a_server_may_be_spelt_in_more_ways(fake: FakePlace, server: str, found:
 
 def test_another_server_and_another_account_are_refused(fake: FakePlace) -> None:
     """An account that no setting names is any."""
-    found = Standing("locked", "https://vault.example", email="a@example.com")
+    found = Standing("locked", "https://vault.example", email="a@example.com", user="1")
     check(found, fake.account)
     check(found, replace(fake.account, email="A@example.com"))
 
@@ -40,3 +40,5 @@ def test_another_server_and_another_account_are_refused(fake: FakePlace) -> None
         check(found, replace(fake.account, server=""))
     with pytest.raises(ConfigurationFailure, match="belongs to another account: expected b@example"):
         check(found, replace(fake.account, email="b@example.com"))
+    with pytest.raises(ConfigurationFailure, match="belongs to another account: expected 2, found 1"):
+        check(found, replace(fake.account, client_id="user.2"))
