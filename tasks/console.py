@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,8 +10,6 @@ from contextlib import contextmanager
 from tasks.errors import NotSaved
 from tasks.secret import REDACTOR, Secret
 
-# Below this a step's elapsed time says nothing to a person.
-SECONDS_WORTH_SAYING = 1.0
 # The terminal hands over one line at a time, cut at 4095 characters (Linux N_TTY_BUF_SIZE).
 LONGEST_LINE = 4096
 
@@ -69,17 +66,6 @@ def hand_over(secret: Secret) -> None:
         sys.stdout.flush()
         sys.stdout.buffer.write(secret.reveal().encode(errors="surrogateescape") + b"\n")
         sys.stdout.flush()
-
-
-@contextmanager
-def timed_step(text: str) -> Iterator[None]:
-    """Say what is done, and afterwards how long it took if that exceeds a second."""
-    started = time.monotonic()
-    step(text)
-    yield
-    elapsed = time.monotonic() - started
-    if elapsed >= SECONDS_WORTH_SAYING:
-        step(f"  … {elapsed:.1f} s")
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -93,23 +93,6 @@ def test_a_document_is_json_in_any_locale(encoding: str) -> None:
     assert json.loads(stdout) == ["Zürich \udcff"]
 
 
-def test_a_step_under_a_second_shows_no_time(capfd: pytest.CaptureFixture[str]) -> None:
-    """The line itself comes first, before the work."""
-    with console.timed_step("looking"):
-        assert capfd.readouterr().err == "looking\n"
-
-    assert capfd.readouterr().err == ""
-
-
-def test_a_step_over_a_second_shows_its_time(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a line of its own."""
-    _, stderr = python("console.SECONDS_WORTH_SAYING = 0.0\nwith console.timed_step('looking'): pass")
-
-    assert stderr == "looking\n  … 0.0 s\n"
-
-
 @pytest.mark.parametrize(
     ("rows", "lines"),
     [
