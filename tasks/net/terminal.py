@@ -21,7 +21,6 @@ from tasks.secret import REDACTOR, Secret
 WIDE = (24, 4096)  # rows and columns: nothing that we read for is wrapped
 CHUNK = 65536
 LONGEST_LINE = 16_384  # characters; a longer one is no message for us
-END_GRACE = 2.0  # seconds that `up` gets to end by itself after its last word
 LAST_WORDS = 5
 
 
