@@ -46,7 +46,6 @@ class TailnetStatus:
     self_peer: Peer | None
     peers: tuple[Peer, ...]
     health: tuple[str, ...]
-    auth_url: str = ""
 
     @property
     def login_error(self) -> str:

@@ -47,7 +47,6 @@ class StatusJson(msgspec.Struct):
     Version: str = ""
     BackendState: str = ""
     HaveNodeKey: bool = False
-    AuthURL: str = ""
     Health: list[str] | None = None
     CurrentTailnet: TailnetJson | None = None
     MagicDNSSuffix: str = ""
@@ -81,7 +80,6 @@ def decode_status(content: bytes) -> TailnetStatus:
         self_peer=_peer(raw.Self) if raw.Self else None,
         peers=tuple(sorted(peers, key=lambda peer: peer.name)),
         health=tuple(sorted(raw.Health or ())),
-        auth_url=raw.AuthURL,
     )
 
 
