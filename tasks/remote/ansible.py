@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tasks.errors import ConfigurationFailure
 from tasks.remote import document, names
-from tasks.remote.document import Mapping, Node, Place, Scalar
+from tasks.remote.document import Mapping, Node, Scalar
 
 ALL = "all"
 GROUP_KEYS = ("hosts", "children", "vars")
@@ -33,11 +33,10 @@ class Group:
 
 @dataclass
 class Source:
-    """Everything that the inventory's own files say. `places` has where a host was first named."""
+    """Everything that the inventory's own files say."""
 
     groups: dict[str, Group] = field(default_factory=lambda: {ALL: Group(ALL)})
     hosts: dict[str, dict[str, Node]] = field(default_factory=dict)
-    places: dict[str, Place] = field(default_factory=dict)
     unread: list[Path] = field(default_factory=list)
 
 
@@ -133,7 +132,6 @@ class _Reader:
         for name in members:
             group.hosts[name] = None
             self.source.hosts.setdefault(name, {}).update(variables)
-            self.source.places.setdefault(name, key.place)
         if len(self.source.hosts) > MOST_HOSTS:
             raise document.wrong(key.place, f"at most {MOST_HOSTS} hosts", "more")
 

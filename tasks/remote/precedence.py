@@ -11,7 +11,7 @@ from pathlib import Path
 from tasks.errors import ConfigurationFailure
 from tasks.remote import ansible, document
 from tasks.remote.ansible import ALL, Source
-from tasks.remote.document import Node, Place, Scalar
+from tasks.remote.document import Node, Scalar
 
 UNGROUPED = "ungrouped"
 PRIORITY = "ansible_group_priority"
@@ -25,7 +25,6 @@ class Entry:
     name: str
     groups: tuple[str, ...]
     variables: Mapping[str, Node]
-    place: Place
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class _Merger:
     def entry(self, name: str) -> Entry:
         groups, shared = self._of_groups(frozenset(self._direct[name] - {ALL}))
         own = {**shared, **self._source.hosts[name], **self._from(self._host_files.get(name, ()))}
-        return Entry(name, groups, own, self._source.places[name])
+        return Entry(name, groups, own)
 
     def _direct_groups(self) -> dict[str, set[str]]:
         direct: dict[str, set[str]] = {}
