@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.errors import ConfigurationFailure
 from tasks.secret import REDACTOR, Secret
-from tasks.vault.store import HISTORY_KEPT, Field, Item, OldPassword, Ref
+from tasks.vault.store import HISTORY_KEPT, Field, Item, Ref
 
 LOGIN = 1  # CipherType.Login
 TEXT, HIDDEN = 0, 1  # FieldType
@@ -78,16 +78,13 @@ def item_of(document: Mapping[str, Any]) -> Item:
         username=_secret(login.get("username")),
         notes=_secret(document.get("notes")),
         fields=_fields_of(document),
-        history=tuple(
-            OldPassword(_secret(old.get("password")), old.get("lastUsedDate") or "")
-            for old in document.get("passwordHistory") or []
-        ),
+        history=tuple(_secret(old.get("password")) for old in document.get("passwordHistory") or []),
         id=document["id"],
         revision=document["revisionDate"],
         document=Secret(json.dumps(document)),
     )
     hidden = [field.value for field in item.fields if field.hidden]
-    for secret in (item.password, *(old.password for old in item.history), *hidden):
+    for secret in (item.password, *item.history, *hidden):
         REDACTOR.learn(secret)
     return item
 

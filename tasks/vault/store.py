@@ -23,20 +23,12 @@ class Field:
 
 
 @dataclass(frozen=True)
-class OldPassword:
-    """A password that was replaced, and when (RFC 3339)."""
-
-    password: Secret
-    replaced: str
-
-
-@dataclass(frozen=True)
 class Item:
     """One login of a vault; what it lacks is an empty secret.
 
     `id` and `revision` are the store's and empty for an item that is not stored yet; the revision changes with each
-    write. `history` has the newest old password first and is the store's to keep. `document` is the item as the store
-    has it (JSON), so that a write returns what we have no name for as it was.
+    write. `history` has the replaced passwords, the newest first, and is the store's to keep. `document` is the item
+    as the store has it (JSON), so that a write returns what we have no name for as it was.
     """
 
     name: str
@@ -44,7 +36,7 @@ class Item:
     username: Secret = NOTHING
     notes: Secret = NOTHING
     fields: tuple[Field, ...] = ()
-    history: tuple[OldPassword, ...] = ()
+    history: tuple[Secret, ...] = ()
     id: str = ""
     revision: str = ""
     document: Secret = NOTHING
