@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from socks import socksocket
 
 GREETING_SECONDS = 3.0  # a proxy on this machine greets at once, or it hangs
-# tailscaled ends a dial after 5 s (net/socks5/socks5.go, handleTCP); a reply later than this will not come.
-DIAL_SECONDS = 8.0
 # PySocks writes the length of a name as a character, in UTF-8: from 128 on it is two bytes.
 LONGEST_NAME = 127
 
@@ -40,7 +38,7 @@ class Proxy:
     host: str
     port: int
 
-    def connect(self, address: str, port: int, *, deadline: float = DIAL_SECONDS) -> socket.socket:
+    def connect(self, address: str, port: int, *, deadline: float) -> socket.socket:
         """Return a plain blocking socket to that port, within `deadline` seconds in all.
 
         Raises GeneralFailure when the proxy could not connect, Unavailable when there is no proxy, TimedOut when it

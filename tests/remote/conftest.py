@@ -66,7 +66,7 @@ class Reached:
 
     def dial(self) -> socket.socket:
         """Connect through the proxy."""
-        return Proxy("127.0.0.1", self.proxy.port).connect(self.name, 22)
+        return Proxy("127.0.0.1", self.proxy.port).connect(self.name, 22, deadline=8.0)
 
     def verifier(self, *published: str, ask: Callable[[str], bool] | None = None) -> Verifier:
         """Return what decides about the host's key."""

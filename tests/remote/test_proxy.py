@@ -11,10 +11,10 @@ from tasks.remote.proxy import GeneralFailure, Proxy
 from tests.remote import servers
 
 
-def failure(proxy: Proxy, name: str = "web.tail.test", **given: float) -> Failure:
+def failure(proxy: Proxy, name: str = "web.tail.test", *, deadline: float = 8.0) -> Failure:
     """Return how a connection fails."""
     with pytest.raises(Failure) as caught:
-        proxy.connect(name, 22, **given)
+        proxy.connect(name, 22, deadline=deadline)
     return caught.value
 
 
@@ -22,7 +22,7 @@ def test_a_name_reaches_the_proxy_as_it_is_and_a_plain_socket_comes_back(proxy: 
     """No resolver of this machine is asked; the socket is Python's own, blocking and without delay."""
     with socket.create_server(("127.0.0.1", 0)) as target:
         proxy.routes["web.tail.test:22"] = target.getsockname()[1]
-        with Proxy("127.0.0.1", proxy.port).connect("web.tail.test", 22) as connection:
+        with Proxy("127.0.0.1", proxy.port).connect("web.tail.test", 22, deadline=8.0) as connection:
             answer, _ = target.accept()
             with answer:
                 answer.sendall(b"hello")
@@ -38,7 +38,7 @@ def test_a_name_reaches_the_proxy_as_it_is_and_a_plain_socket_comes_back(proxy: 
 def test_an_address_reaches_the_proxy_too(proxy: servers.Socks, address: str) -> None:
     """IPv4 and IPv6."""
     with pytest.raises(GeneralFailure):
-        Proxy("127.0.0.1", proxy.port).connect(address, 22)
+        Proxy("127.0.0.1", proxy.port).connect(address, 22, deadline=8.0)
 
     assert proxy.asked == [f"{address}:22"]
 
@@ -46,7 +46,7 @@ def test_an_address_reaches_the_proxy_too(proxy: servers.Socks, address: str) ->
 def test_a_general_failure_says_how_long_it_took(proxy: servers.Socks) -> None:
     """At once means refused; close to tailscaled's five seconds means that nothing answered."""
     with pytest.raises(GeneralFailure, match=r"^general SOCKS server failure after 0\.\d s$") as caught:
-        Proxy("127.0.0.1", proxy.port).connect("web.tail.test", 22)
+        Proxy("127.0.0.1", proxy.port).connect("web.tail.test", 22, deadline=8.0)
 
     assert caught.value.seconds < 2
 

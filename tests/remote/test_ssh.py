@@ -102,7 +102,7 @@ class Sshd:
 
     def dial(self) -> socket.socket:
         """Connect through the proxy."""
-        return Proxy("127.0.0.1", self.proxy.port).connect("web.tail.test", 22)
+        return Proxy("127.0.0.1", self.proxy.port).connect("web.tail.test", 22, deadline=8.0)
 
 
 CONFIGURATION = """
