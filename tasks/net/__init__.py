@@ -78,8 +78,6 @@ def wait(_context: Context, host: str = "", timeout: str = "60s") -> None:
     """Wait until a host's SSH port answers through the proxy."""
     from tasks.reach import await_host
 
-    if not host:
-        raise UsageFailure("--host: expected the name of a host")
     seconds = options.duration("timeout", timeout)
     started = time.monotonic()
     await_host(load_settings(), host, seconds)

@@ -442,7 +442,7 @@ def test_env_for_fish(inv: Inv, fakes: Fakes) -> None:
     ("words", "complaint"),
     [
         (("net.env", "--shell=tcsh"), "--shell: expected sh or fish, got 'tcsh'"),
-        (("net.wait",), "--host: expected the name of a host"),
+        (("net.wait",), "--host: expected the name of a host\n  next: `inv remote.hosts` lists them"),
         (
             ("net.wait", "--host=web1", "--timeout=abc"),
             "--timeout: expected a time such as 30s, 5m or 2h, got 'abc'",
