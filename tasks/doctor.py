@@ -65,8 +65,7 @@ def _findings(check: Callable[[Settings], Iterator[Finding]], settings: Settings
         yield from check(settings)
     except Failure as failure:
         topic = check.__name__.removeprefix("_")
-        why = f": {failure.why}" if failure.why else ""
-        yield Finding(topic, Verdict.FAILURE, failure.what + why, failure.next_step)
+        yield Finding(topic, Verdict.FAILURE, failure.sentence, failure.next_step)
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:

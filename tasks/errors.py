@@ -25,12 +25,14 @@ class Failure(Exception):  # noqa: N818 - a name in the words of the reader
         self.cause = cause or type(self).cause
         self.documented = documented
 
+    @property
+    def sentence(self) -> str:
+        """What failed and why, without what to run next."""
+        return f"{self.what}: {self.why}" if self.why else self.what
+
     def __str__(self) -> str:
         """Everything a person needs, in one to three lines."""
-        lines = [f"{self.what}: {self.why}" if self.why else self.what]
-        if self.next_step:
-            lines.append(f"  next: {self.next_step}")
-        return "\n".join(lines)
+        return f"{self.sentence}\n  next: {self.next_step}" if self.next_step else self.sentence
 
 
 class UsageFailure(Failure):

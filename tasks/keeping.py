@@ -206,13 +206,12 @@ def offer_rescued(settings: Settings, *, dry: bool = False) -> NotSaved | None:
         for ref in _waiting(settings):
             _offer(settings, ref, dry=dry)
     except Failure as failure:
-        why = f"{failure.what}: {failure.why}" if failure.why else failure.what
-        console.step(f"not saved: {why}")
+        console.step(f"not saved: {failure.sentence}")
         if dry:
             return None
         unsaved = "the network is up, but what waits for Bitwarden could not be saved; it is still kept here"
         next_step = f"{failure.next_step}; the next `inv net.up` offers it again".removeprefix("; ")
-        return NotSaved(unsaved, why=why, next_step=next_step, cause="rescued")
+        return NotSaved(unsaved, why=failure.sentence, next_step=next_step, cause="rescued")
     return None
 
 

@@ -261,7 +261,7 @@ def _save(ways: Ways, save: Save) -> None:
         kept = isinstance(error, NotSaved) and error.next_step
         raise NotSaved(
             "the network is up, but the new key could not be saved",
-            why=f"{error.what}: {error.why}" if error.why else error.what,
+            why=error.sentence,
             next_step=error.next_step if kept else "mend the vault, then `inv vault.set` with the same key",
             cause=error.cause if kept else "",
         ) from None

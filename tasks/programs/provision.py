@@ -134,9 +134,8 @@ def _install(pin: Pin, source: str, folder: Path, say: Callable[[str], None]) ->
         try:
             return _install_by(way, pin, folder, say)
         except Unavailable as error:
-            reason = f"{error.what}: {error.why}" if error.why else error.what
-            say(f"  not by {way}: {reason}")
-            closed.append(reason)
+            say(f"  not by {way}: {error.sentence}")
+            closed.append(error.sentence)
         except OSError as error:
             raise ConfigurationFailure(f"cannot write {pin} into {folder}", why=os.strerror(error.errno or 0)) from None
     raise Unavailable(f"cannot get {pin}", why="; ".join(closed), next_step=_three_ways(pin))

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 
 from tasks.console import table, visible
-from tasks.errors import Failure, RemoteExit
+from tasks.errors import RemoteExit
 from tasks.remote.fanout import CANCELLED, UNKNOWN, Outcome
 from tasks.remote.gathering import Pair
 
@@ -90,13 +90,9 @@ def _outputs(pair: Pair) -> dict[str, str]:
 
 def _row(outcome: Outcome) -> list[str]:
     failure = outcome.failure
-    why = "" if failure is None or isinstance(failure, RemoteExit) else _one_line(failure)
+    why = "" if failure is None or isinstance(failure, RemoteExit) else " ".join(failure.sentence.split())
     tries = f" ({outcome.tries} tries)" if outcome.tries > 1 else ""
     return [outcome.name, state(outcome), f"{outcome.seconds:.1f}", why + tries]
-
-
-def _one_line(failure: Failure) -> str:
-    return " ".join(f"{failure.what}: {failure.why}".split()) if failure.why else failure.what
 
 
 def _badness(outcome: Outcome) -> tuple[int, int, float]:

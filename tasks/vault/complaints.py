@@ -224,10 +224,9 @@ def still_locked(executable: Path) -> Refused:
 
 def signed_out(host: str, failure: Failure | None) -> Refused:
     """Return the failure of a bw that finds itself signed out after `failure`, or after nothing that it told."""
-    why = f"{failure.what}: {failure.why}" if failure else "bw says that it is signed out"
     return Refused(
         f"{host} signed this machine out; bw has dropped its local copy",
-        why=why,
+        why=failure.sentence if failure else "bw says that it is signed out",
         next_step=f"run it again to sign in anew; if that fails, {SIGN_IN}",
         cause="signed-out",
     )

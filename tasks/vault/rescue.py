@@ -48,7 +48,7 @@ def save_patiently(store: Store, item: Item, tell: Tell) -> Saved:
     except WORTH_ANOTHER_TRY as failure:
         raise NotSaved(
             f"the {store.name} vault could not take {item.name!r}, and it is kept nowhere else",
-            why=_said(failure),
+            why=failure.sentence,
             next_step=f"mend that (a full disk?), then `inv vault.set {item.name!r}` with the same value",
         ) from None
 
@@ -117,19 +117,15 @@ def _not_saved(item: Item, rescue: AgeStore, failure: Failure, unkept: Failure |
     if unkept is not None:
         return NotSaved(
             f"the bitwarden vault could not take {item.name!r}, and it could not be kept here either",
-            why=f"{_said(failure)}; {_said(unkept)}",
+            why=f"{failure.sentence}; {unkept.sentence}",
             next_step=f"mend either, then `inv vault.set {item.name!r}` with the same value",
         )
     return NotSaved(
         f"the bitwarden vault could not take {item.name!r}; the value is safe, encrypted in {rescue.path}",
-        why=_said(failure),
+        why=failure.sentence,
         next_step=f"{failure.next_step}; the next `inv net.up` offers to save it",
         cause="rescued",
     )
-
-
-def _said(failure: Failure) -> str:
-    return f"{failure.what}: {failure.why}" if failure.why else failure.what
 
 
 def _thrice(save: Callable[[], Saved], tell: Tell) -> Saved:
