@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tasks.errors import NotSaved
+from tasks.errors import NotSaved, reason
 from tasks.secret import REDACTOR, Secret
 
 # The terminal hands over one line at a time, cut at 4095 characters (Linux N_TTY_BUF_SIZE).
@@ -44,7 +44,7 @@ def _results() -> Iterator[None]:
         raise
     except OSError as error:
         drop(1)
-        raise NotSaved("cannot write the output", why=os.strerror(error.errno or 0).lower()) from None
+        raise NotSaved("cannot write the output", why=reason(error)) from None
 
 
 def drop(descriptor: int) -> None:

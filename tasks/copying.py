@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import console, reach
-from tasks.errors import NotSaved, RemoteExit
+from tasks.errors import NotSaved, RemoteExit, reason
 from tasks.interrupting import Interrupted
 from tasks.settings import Settings
 
@@ -60,7 +60,7 @@ def from_hosts(source: str, to: str, *, many: bool) -> Copy:
         try:
             (here if many or to.endswith("/") else here.parent).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise NotSaved(f"cannot make the folder {here}", why=os.strerror(error.errno or 0).lower()) from None
+            raise NotSaved(f"cannot make the folder {here}", why=reason(error)) from None
         return fetching.fetch(storage, source, here, meter.hear, meter.expect)
 
     return Copy(make)

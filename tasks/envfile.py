@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.errors import ConfigurationFailure
+from tasks.errors import ConfigurationFailure, reason
 
 SECRET_VARIABLES = ("TS_AUTHKEY", "VAULT_IDENTITY", "BW_CLIENTSECRET", "BW_PASSWORD", "BW_SESSION")
 FILE_REFERENCE = "file:"
@@ -52,8 +52,3 @@ def _check_private(path: Path, line: int, key: str) -> None:
             f"{path}:{line}: {key} is a secret in a file that others may read",
             next_step=f"chmod 600 {path}, or better: {key}=file:PATH",
         )
-
-
-def reason(error: Exception) -> str:
-    """Return why a file cannot be read, in words."""
-    return os.strerror(error.errno or 0) if isinstance(error, OSError) else "it is not UTF-8 text"

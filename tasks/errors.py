@@ -1,4 +1,4 @@
-"""Owns the kinds of failure and the exit status of each. Imports nothing.
+"""Owns the kinds of failure, the exit status of each, and the words for what the system refused. Imports nothing.
 
 The numbers follow sysexits.h where it has a name for the case (64 usage, 69 unavailable, 70 software, 74 I/O error,
 75 temporary failure, 77 no permission, 78 configuration); README's table is the same list.
@@ -97,3 +97,11 @@ class RemoteExit(Failure):
         super().__init__(f"the remote command was killed by SIG{signal}" if signal else f"exit {exit_status}")
         self.exit_status = exit_status
         self.signal = signal
+
+
+def reason(error: Exception) -> str:
+    """Return why a file or a connection failed, in small letters: the system's own words where it has some."""
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8 text"
+    words = error.strerror if isinstance(error, OSError) else ""
+    return (words or str(error) or type(error).__name__).lower()

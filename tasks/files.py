@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.errors import Busy, ConfigurationFailure, NotSaved
+from tasks.errors import Busy, ConfigurationFailure, NotSaved, reason
 
 LEFTOVER_AGE = 3600.0  # seconds after which a temporary file of a killed writer is swept away
 
@@ -30,7 +30,7 @@ def private_folder(path: Path) -> Path:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             path.chmod(0o700)
     except OSError as error:
-        raise ConfigurationFailure(f"cannot use the folder {path}", why=os.strerror(error.errno or 0)) from None
+        raise ConfigurationFailure(f"cannot use the folder {path}", why=reason(error)) from None
     return path
 
 
@@ -50,7 +50,7 @@ def write_private(path: Path, content: bytes) -> None:
         _replace(path, content)
         _sync_folder(path.parent)
     except OSError as error:
-        raise NotSaved(f"cannot write {path}", why=os.strerror(error.errno or 0)) from None
+        raise NotSaved(f"cannot write {path}", why=reason(error)) from None
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -121,8 +121,8 @@ def lock(path: Path, *, deadline: float) -> Iterator[None]:
             next_step="wait for it, or end it, then run this again",
         ) from None
     except OSError as error:
-        reason = "the file system has no locks" if error.errno == errno.ENOLCK else os.strerror(error.errno or 0)
-        raise ConfigurationFailure(f"cannot lock {path}", why=reason) from None
+        why = "the file system has no locks" if error.errno == errno.ENOLCK else reason(error)
+        raise ConfigurationFailure(f"cannot lock {path}", why=why) from None
     try:
         yield
     finally:

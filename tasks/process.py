@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tasks import conversing
-from tasks.errors import Failure, TimedOut, Unavailable
+from tasks.errors import Failure, TimedOut, Unavailable, reason
 from tasks.interrupting import Interrupted, interruptions
 from tasks.secret import Secret
 
@@ -158,7 +158,7 @@ def become(*argv: str, environment: Mapping[str, str]) -> NoReturn:
     try:
         os.execvpe(argv[0], argv, dict(environment))
     except OSError as error:
-        raise Unavailable(f"cannot start {argv[0]}", why=os.strerror(error.errno or 0)) from None
+        raise Unavailable(f"cannot start {argv[0]}", why=reason(error)) from None
 
 
 @contextmanager
@@ -287,6 +287,6 @@ def cannot_start(program: str, error: OSError) -> Failure:
     """Return the failure for a program that the kernel did not start."""
     return Unavailable(
         f"cannot start {program}",
-        why=os.strerror(error.errno or 0),
+        why=reason(error),
         next_step="`./inv programs.list` shows what is installed",
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import console
-from tasks.errors import RemoteExit, Unavailable, UsageFailure
+from tasks.errors import RemoteExit, Unavailable, UsageFailure, reason
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def script_content(file: str) -> bytes:
     try:
         return Path(file).expanduser().read_bytes()
     except OSError as error:
-        raise UsageFailure(f"--file: cannot read {file}: {os.strerror(error.errno or 0)}") from None
+        raise UsageFailure(f"--file: cannot read {file}: {reason(error)}") from None
 
 
 def await_host(settings: Settings, host: str, seconds: float) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import envfile
-from tasks.errors import ConfigurationFailure
+from tasks.errors import ConfigurationFailure, reason
 from tasks.secret import REDACTOR, Secret
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -276,7 +276,7 @@ def followed(given: Secret | None, what: str) -> Secret | None:
     try:
         content = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationFailure(f"cannot read the {what} file {path}", why=envfile.reason(error)) from None
+        raise ConfigurationFailure(f"cannot read the {what} file {path}", why=reason(error)) from None
     if not content:
         raise ConfigurationFailure(f"the {what} file {path} is empty")
     return REDACTOR.learn(Secret(content))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import console, files, process, reach
-from tasks.errors import NotSaved, UsageFailure
+from tasks.errors import NotSaved, UsageFailure, reason
 from tasks.settings import ROOT, Settings
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Change:
             files.write_private(self.path, self.after.encode(errors="surrogateescape"))
             self.path.chmod(mode)
         except OSError as error:
-            raise NotSaved(f"cannot write {self.path}", why=os.strerror(error.errno or 0)) from None
+            raise NotSaved(f"cannot write {self.path}", why=reason(error)) from None
 
 
 def ssh_configuration_change(settings: Settings, *, install: bool = False, undo: bool = False) -> Change:

@@ -1,11 +1,12 @@
 """A failure is a sentence and an exit status; README's table is the same list."""
 
+import errno
 import inspect
 
 import pytest
 
 from tasks import errors
-from tasks.errors import ConfigurationFailure, Failure, RemoteExit, Unavailable
+from tasks.errors import ConfigurationFailure, Failure, RemoteExit, Unavailable, reason
 
 KINDS = {
     "Failure": (70, "bug"),
@@ -57,3 +58,17 @@ def test_a_failure_keeps_its_parts_for_programs() -> None:
     failure = ConfigurationFailure("what", why="why", next_step="next")
 
     assert (failure.what, failure.why, failure.next_step) == ("what", "why", "next")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOENT, "No such file or directory", "/x"), "no such file or directory"),
+        (OSError("the proxy is Odd"), "the proxy is odd"),
+        (OSError(), "oserror"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "it is not UTF-8 text"),
+    ],
+)
+def test_the_reason_of_an_error_is_its_words_in_small_letters(error: Exception, words: str) -> None:
+    """Without number and path: what failed names the path already."""
+    assert reason(error) == words

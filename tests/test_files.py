@@ -119,7 +119,7 @@ def test_a_file_where_the_folder_should_be_is_a_configuration_failure(tmp_path: 
     with pytest.raises(ConfigurationFailure) as caught:
         files.private_folder(tmp_path / "file" / "folder")
 
-    assert str(caught.value) == f"cannot use the folder {tmp_path / 'file' / 'folder'}: Not a directory"
+    assert str(caught.value) == f"cannot use the folder {tmp_path / 'file' / 'folder'}: not a directory"
 
 
 @not_root
@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_be_made_is_a_configuration_failure(tmp_path: Path)
     with pytest.raises(ConfigurationFailure) as caught:
         files.private_folder(tmp_path / "folder")
 
-    assert str(caught.value) == f"cannot use the folder {tmp_path / 'folder'}: Permission denied"
+    assert str(caught.value) == f"cannot use the folder {tmp_path / 'folder'}: permission denied"
 
 
 def test_a_private_file_is_0600_whatever_was_there_and_whatever_the_umask(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_file_that_cannot_be_written_is_not_saved_and_nothing_is_left(tmp_path
     with pytest.raises(NotSaved) as caught:
         files.write_private(path, b"new")
 
-    assert str(caught.value) == f"cannot write {path}: Is a directory"
+    assert str(caught.value) == f"cannot write {path}: is a directory"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -183,7 +183,7 @@ except Exception as error:
     print(type(error).__name__, error)
 """
     with python(code, path) as child:
-        assert first_line(child).decode() == f"NotSaved cannot write {path}: File too large\n"
+        assert first_line(child).decode() == f"NotSaved cannot write {path}: file too large\n"
 
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -309,7 +309,7 @@ def test_a_lock_behind_a_symlink_is_a_configuration_failure(tmp_path: Path) -> N
     with pytest.raises(ConfigurationFailure) as caught, files.lock(path, deadline=0):
         pass
 
-    assert str(caught.value) == f"cannot lock {path}: Too many levels of symbolic links"
+    assert str(caught.value) == f"cannot lock {path}: too many levels of symbolic links"
 
 
 def test_twenty_processes_never_hold_the_lock_together(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_program_that_is_not_there_is_named() -> None:
         process.run("no-such-program", deadline=10, environment={"PATH": "/usr/bin:/bin"})
 
     assert str(caught.value) == (
-        "cannot start no-such-program: No such file or directory\n  next: `./inv programs.list` shows what is installed"
+        "cannot start no-such-program: no such file or directory\n  next: `./inv programs.list` shows what is installed"
     )
 
 
@@ -179,7 +179,7 @@ def test_ctrl_c_of_an_attached_program_is_its_own_affair(tmp_path: Path) -> None
 
 def test_an_attached_program_that_is_not_there_is_named() -> None:
     """As any other."""
-    with pytest.raises(Unavailable, match=r"^cannot start no-such-program: No such file or directory"):
+    with pytest.raises(Unavailable, match=r"^cannot start no-such-program: no such file or directory"):
         process.attach("no-such-program", environment={"PATH": "/usr/bin:/bin"})
 
 
@@ -299,4 +299,4 @@ def test_a_program_that_cannot_be_detached_is_named(tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
         process.detach([str(program)], environment={}, log=tmp_path / "log", folder=tmp_path)
 
-    assert str(caught.value).startswith(f"cannot start {program}: Permission denied")
+    assert str(caught.value).startswith(f"cannot start {program}: permission denied")

@@ -289,7 +289,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """In the kernel's own words."""
     (tmp_path / ".env").mkdir()
 
-    assert failure(tmp_path) == f"cannot read the settings file {tmp_path / '.env'}: Is a directory"
+    assert failure(tmp_path) == f"cannot read the settings file {tmp_path / '.env'}: is a directory"
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])
@@ -349,7 +349,7 @@ def test_a_key_file_is_followed_when_the_key_is_asked_for(tmp_path: Path, home: 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, "cannot read the auth key file {}: No such file or directory"),
+        (None, "cannot read the auth key file {}: no such file or directory"),
         (b"", "the auth key file {} is empty"),
         (b" \n", "the auth key file {} is empty"),
         (b"\xff", "cannot read the auth key file {}: it is not UTF-8 text"),

@@ -107,7 +107,7 @@ def test_exec_without_a_program_or_with_one_that_is_not_there(inv: Inv) -> None:
 
     assert (missing.exit_status, missing.stderr) == (
         69,
-        "error: cannot start no-such-program: No such file or directory\n",
+        "error: cannot start no-such-program: no such file or directory\n",
     )
     assert inv("net.exec").exit_status == 64
     assert inv("--dry", "net.exec", "--", "touch", "a b").stderr == (

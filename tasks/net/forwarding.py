@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tasks.errors import Failure, Unavailable, UsageFailure
+from tasks.errors import Failure, Unavailable, UsageFailure, reason
 from tasks.loopback import HERE
 
 MAP = re.compile(r"(\d{1,5}):(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):(\d{1,5})")
@@ -93,8 +93,8 @@ class Door:
     def tell_lack(self, error: OSError) -> None:
         """Say why clients are refused: once, until one was served again."""
         if not self._told:
-            why = os.strerror(error.errno or 0).lower()
-            self.tell(f"error: clients are refused: {why}\n  next: end some, or start it with a higher `ulimit -n`")
+            next_step = "end some, or start it with a higher `ulimit -n`"
+            self.tell(f"error: clients are refused: {reason(error)}\n  next: {next_step}")
         self._told = True
 
     def served(self) -> None:
@@ -124,7 +124,7 @@ def _listening(forward: Forward) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((HERE, forward.here))
     except OSError as error:
-        why = os.strerror(error.errno or 0).lower()
+        why = os.strerror(error.errno or 0).lower()  # its own words name the address once more
         raise Unavailable(f"cannot listen on {HERE}:{forward.here}", why=why, next_step="another port here") from None
     with listener:
         listener.setblocking(False)  # a client may have gone again between its announcement and accept()

@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 from urllib.parse import quote
 
-from tasks.errors import TimedOut, Unavailable
+from tasks.errors import TimedOut, Unavailable, reason
 from tasks.net.netmap import decode_dns, decode_ping, decode_status
 from tasks.tailnet import NOT_ROUTED, TailnetStatus
 
@@ -101,7 +101,7 @@ class LocalAPI:
         except TimeoutError:
             raise TimedOut("tailscaled does not answer", why=f"no reply within {self._deadline:g} s") from None
         except (OSError, http.client.HTTPException) as error:
-            raise Unavailable("tailscaled does not answer", why=str(error) or type(error).__name__) from None
+            raise Unavailable("tailscaled does not answer", why=reason(error)) from None
         finally:
             connection.close()
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tasks.errors import Refused, Unavailable
+from tasks.errors import Refused, Unavailable, reason
 from tasks.programs.pins import OfficialFile, Pin, architecture
 
 STALL = 15.0  # seconds without a connection, or without a byte
@@ -92,8 +92,7 @@ class _Progress:
 def _reason(error: Exception) -> str:
     # urllib wraps the system's own error in `reason`; an HTTP status says itself.
     inner = getattr(error, "reason", None)
-    text = str(inner if isinstance(inner, OSError) else error) or type(error).__name__
-    return text.lower()
+    return reason(inner if isinstance(inner, OSError) else error)
 
 
 def _check(file: OfficialFile, sha256: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tasks import files, process
-from tasks.errors import Busy, ConfigurationFailure, Unavailable
+from tasks.errors import Busy, ConfigurationFailure, Unavailable, reason
 from tasks.programs.node import OLDEST_NODE, install, version_beside
 from tasks.programs.pins import NPM_PINS, Pin
 
@@ -137,7 +137,7 @@ def _install(pin: Pin, source: str, folder: Path, say: Callable[[str], None]) ->
             say(f"  not by {way}: {error.sentence}")
             closed.append(error.sentence)
         except OSError as error:
-            raise ConfigurationFailure(f"cannot write {pin} into {folder}", why=os.strerror(error.errno or 0)) from None
+            raise ConfigurationFailure(f"cannot write {pin} into {folder}", why=reason(error)) from None
     raise Unavailable(f"cannot get {pin}", why="; ".join(closed), next_step=_three_ways(pin))
 
 

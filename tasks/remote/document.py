@@ -6,12 +6,11 @@ asks for a value, never silently by YAML 1.1.
 """
 
 import functools
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.errors import ConfigurationFailure
+from tasks.errors import ConfigurationFailure, reason
 
 DEEPEST = 40  # groups within groups; each level takes two
 LARGEST = 20_000_000  # bytes; 100 000 hosts with five variables each
@@ -115,7 +114,7 @@ def _text(file: Path) -> str:
             raise ConfigurationFailure(f"{file}: expected at most {LARGEST} bytes, got {file.stat().st_size}")
         return file.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise ConfigurationFailure(f"cannot read {file}", why=os.strerror(error.errno or 0).lower()) from None
+        raise ConfigurationFailure(f"cannot read {file}", why=reason(error)) from None
     except UnicodeDecodeError as error:
         raise ConfigurationFailure(
             f"{file}: expected UTF-8 text, got the byte {error.object[error.start]:#04x}"

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from tasks.console import visible
-from tasks.errors import Failure, NotSaved, Refused, Unavailable
+from tasks.errors import Failure, NotSaved, Refused, Unavailable, reason
 from tasks.remote import sums
 from tasks.remote.places import CHUNK, Copied, Place, Progress, Storage
 
@@ -185,7 +185,7 @@ class _Unpacker:
         except Failure as failure:
             self._failure = failure
         except OSError as error:
-            self._failure = NotSaved(f"cannot write {self._folder.parent}", why=error.strerror or str(error))
+            self._failure = NotSaved(f"cannot write {self._folder.parent}", why=reason(error))
         except tarfile.TarError as error:
             self._failure = self._storage.failure(".", f"it sent no archive: {error}")
 
@@ -252,7 +252,7 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise NotSaved(f"cannot write {path}", why=(error.strerror or str(error)).lower()) from None
+        raise NotSaved(f"cannot write {path}", why=reason(error)) from None
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from tasks.errors import NotSaved
+from tasks.errors import NotSaved, reason
 
 KEPT_IN_MEMORY = 32 * 1024  # bytes of one output
 PIECE = 1024 * 1024
@@ -31,7 +31,7 @@ class Kept:
         try:
             self._spool.write(data)
         except OSError as error:
-            raise NotSaved("the output cannot be kept", why=os.strerror(error.errno or 0).lower()) from None
+            raise NotSaved("the output cannot be kept", why=reason(error)) from None
         self._digest.update(data)
         self.size += len(data)
 
@@ -132,4 +132,4 @@ class FileSink:
 
 
 def _cannot_write(path: Path, error: OSError) -> NotSaved:
-    return NotSaved(f"{path} cannot be written", why=os.strerror(error.errno or 0).lower())
+    return NotSaved(f"{path} cannot be written", why=reason(error))

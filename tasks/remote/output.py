@@ -10,7 +10,7 @@ import select
 from collections.abc import Callable
 
 from tasks.console import visible
-from tasks.errors import NotSaved
+from tasks.errors import NotSaved, reason
 
 Sink = Callable[[bytes], None]
 
@@ -38,7 +38,7 @@ def write_all(descriptor: int, data: bytes) -> None:
         except BrokenPipeError:
             raise ReaderGone from None
         except OSError as error:
-            raise NotSaved("cannot write the output", why=os.strerror(error.errno or 0).lower()) from None
+            raise NotSaved("cannot write the output", why=reason(error)) from None
 
 
 class Escaped:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import UsageFailure
+from tasks.errors import UsageFailure, reason
 from tasks.remote import names
 from tasks.remote.inventory import Inventory
 
@@ -176,8 +176,7 @@ def _lines(file: Path) -> Iterable[str]:
             raise _bad(f"{names.shown(str(file))} is larger than {LARGEST_FILE} bytes")
         text = file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        why = (error.strerror or "").lower() if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise _bad(f"cannot read {names.shown(str(file))}: {why}") from None
+        raise _bad(f"cannot read {names.shown(str(file))}: {reason(error)}") from None
     return [line.partition("#")[0] for line in text.splitlines()]
 
 

@@ -4,13 +4,12 @@ A name goes to the proxy as it is, because only the daemon behind it knows the t
 all is decided in `destination`; why a dial failed is found out in `dialling`.
 """
 
-import os
 import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.errors import Failure, TimedOut, Unavailable
+from tasks.errors import Failure, TimedOut, Unavailable, reason
 
 if TYPE_CHECKING:
     from socks import socksocket
@@ -60,7 +59,7 @@ class Proxy:
         except TimeoutError:
             raise self._silent(time.monotonic() - started) from None
         except OSError as error:
-            raise self._broken(os.strerror(error.errno) if error.errno else str(error)) from None
+            raise self._broken(reason(error)) from None
         finally:
             through.close()  # after detach() this closes nothing
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tasks.errors import Unavailable, UsageFailure
+from tasks.errors import Unavailable, UsageFailure, reason
 from tasks.remote import sums
 from tasks.remote.feeding import PIECE, Feed
 from tasks.remote.output import Sink
@@ -96,7 +96,7 @@ def _file_feed(source: Path, progress: Progress) -> Feed:
                     sink(piece)
                     progress(len(piece))
         except OSError as error:
-            raise Unavailable(f"cannot read {source}", why=error.strerror or str(error)) from None
+            raise Unavailable(f"cannot read {source}", why=reason(error)) from None
 
     return feed
 
@@ -142,7 +142,7 @@ def _folder_feed(folder: Folder, changed: Mapping[str, str], progress: Progress)
         try:
             _write_archive(folder, changed, _Stream(sink, progress))
         except OSError as error:
-            raise Unavailable(f"cannot read {folder.root}", why=error.strerror or str(error)) from None
+            raise Unavailable(f"cannot read {folder.root}", why=reason(error)) from None
 
     return feed
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tasks.errors import Failure, Unavailable
+from tasks.errors import Failure, Unavailable, reason
 
 
 def digest_of(path: Path) -> str:
@@ -14,7 +14,7 @@ def digest_of(path: Path) -> str:
         with path.open("rb", buffering=0) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise Unavailable(f"cannot read {path}", why=error.strerror or str(error)) from None
+        raise Unavailable(f"cannot read {path}", why=reason(error)) from None
 
 
 def digest_meanwhile(path: Path) -> Callable[[], str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import files
-from tasks.errors import ConfigurationFailure
+from tasks.errors import ConfigurationFailure, reason
 from tasks.secret import REDACTOR, Secret
 from tasks.vault.layout import Document, document_of, empty_export, item_of, parse_export, ref_of, successor
 from tasks.vault.store import Conflict, Item, Ref, State, Status, pick
@@ -176,7 +176,7 @@ def _own_file(path: Path, *, private: bool) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        why = "it is a symbolic link" if path.is_symlink() else os.strerror(error.errno or 0)
+        why = "it is a symbolic link" if path.is_symlink() else reason(error)
         raise ConfigurationFailure(f"cannot read {path}", why=why) from None
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import files, process
-from tasks.errors import Failure, TimedOut, Unavailable
+from tasks.errors import Failure, TimedOut, Unavailable, reason
 from tasks.secret import REDACTOR, Secret
 from tasks.vault import bw
 from tasks.vault.bw import Account
@@ -111,7 +111,7 @@ class Serve:
         known = failure_of(Complaint(said, "bw serve", self._account.host))
         if said and known.cause != "bw":
             return Lost(known.what, why=known.why, next_step=known.next_step, cause=known.cause)
-        why = said.strip().rpartition("\n")[2] or str(error).lower()
+        why = said.strip().rpartition("\n")[2] or reason(error)
         return Lost("bw serve ended before it answered", why=why, next_step="run it again")
 
     def _said(self) -> str:

@@ -361,7 +361,7 @@ FAULTS = [
     (link_identity, "cannot read {identity}: it is a symbolic link"),
     (link_vault, "cannot read {vault}: it is a symbolic link"),
     (pipe, "{vault} is not a file\n  next: move it away: mv {vault} {vault}.old"),
-    (folder, "cannot read {vault}: Is a directory"),
+    (folder, "cannot read {vault}: is a directory"),
 ]
 
 
@@ -403,7 +403,7 @@ def test_a_full_disk_leaves_the_old_value(filled: AgeStore) -> None:
     child = python(code, filled.folder)
     _, stderr = child.communicate(timeout=50)
 
-    assert f"{NotSaved.__name__}: cannot write {filled.path}: File too large" in stderr
+    assert f"{NotSaved.__name__}: cannot write {filled.path}: file too large" in stderr
     assert filled.get("key").password == Secret("one")
     assert sorted(path.name for path in filled.folder.iterdir()) == ["vault-identity.txt", "vault.age", "vault.lock"]
 

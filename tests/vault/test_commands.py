@@ -332,7 +332,7 @@ def test_an_identity_comes_from_the_variable_or_a_file(inv: Inv, vault: AgeStore
     ended = inv("vault.get", KEY, environment={"VAULT_IDENTITY": "file:/nowhere"})
     assert (ended.exit_status, ended.stderr) == (
         78,
-        "error: cannot read the age identity file /nowhere: No such file or directory\n",
+        "error: cannot read the age identity file /nowhere: no such file or directory\n",
     )
 
 
