@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from tasks.tailnet import TailnetStatus
 
 KNOWN_HOSTS = "known_hosts"
-SOCKET = "tailscaled.sock"
 
 
 def ways_of(settings: Settings, *, quiet: bool = False) -> "Ways":
@@ -73,7 +72,7 @@ def host_name(text: str) -> str:
 
 def api_of(settings: Settings) -> "LocalAPI":
     """Return the daemon's LocalAPI."""
-    from tasks.net.localapi import LocalAPI
+    from tasks.net.localapi import SOCKET, LocalAPI
 
     return LocalAPI(settings.runtime_folder / SOCKET)
 

@@ -170,7 +170,7 @@ def _place(ways: "Ways", settings: Settings) -> "Place":
     return openssh.Place(
         tailnet=settings.tailnet,
         suffix=ways.status.suffix,
-        proxy_command=(*quick, sys.executable, str(settings.runtime_folder / reach.SOCKET), proxy),
+        proxy_command=(*quick, sys.executable, str(reach.api_of(settings).socket_path), proxy),
         known_hosts=ways.store.file,
         published=settings.state_folder / PUBLISHED,
     )

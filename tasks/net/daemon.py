@@ -14,7 +14,7 @@ from pathlib import Path
 from tasks import files, process, running
 from tasks.errors import ConfigurationFailure, Failure, TimedOut, Unavailable
 from tasks.net import ports
-from tasks.net.localapi import LocalAPI
+from tasks.net.localapi import SOCKET, LocalAPI
 from tasks.running import Identity
 from tasks.tailnet import TailnetStatus
 
@@ -48,7 +48,7 @@ class Daemon:
     @property
     def socket(self) -> Path:
         """The LocalAPI's unix socket."""
-        return self.runtime_folder / "tailscaled.sock"
+        return self.runtime_folder / SOCKET
 
     @property
     def lock(self) -> Path:

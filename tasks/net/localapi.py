@@ -14,6 +14,7 @@ from tasks.errors import TimedOut, Unavailable, reason
 from tasks.net.netmap import decode_dns, decode_ping, decode_status
 from tasks.tailnet import NOT_ROUTED, TailnetStatus
 
+SOCKET = "tailscaled.sock"  # in the runtime folder of our own daemon
 # tailscaled answers only this name, so that no web page can reach it by DNS rebinding.
 HOST = "local-tailscaled.sock"
 CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
