@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING
 from tasks import files
 from tasks.errors import ConfigurationFailure, reason
 from tasks.secret import REDACTOR, Secret
-from tasks.vault.layout import Document, document_of, empty_export, item_of, parse_export, ref_of, successor
+from tasks.vault.layout import (
+    Document,
+    document_of,
+    empty_export,
+    item_of,
+    parse_export,
+    predecessor,
+    ref_of,
+    successor,
+)
 from tasks.vault.store import Conflict, Item, Ref, State, Status, pick
 
 if TYPE_CHECKING:
@@ -76,7 +85,9 @@ class AgeStore:
         files.private_folder(self.folder)
         with files.lock(self.folder / "vault.lock", deadline=LOCK_DEADLINE):
             export = self._read() or empty_export()
-            before = _expected(export["items"], item, expect)
+            if any(each["name"] == item.name and each["id"] != item.id for each in export["items"]):
+                raise Conflict(f"the age vault has another item named {item.name!r} already")
+            before = predecessor(export["items"], item, expect, self.name)
             document = successor(document_of(item), before, datetime.now(UTC))
             document["id"] = before["id"] if before else _new_id()
             export["items"] = [each for each in export["items"] if each is not before] + [document]
@@ -144,21 +155,6 @@ class AgeStore:
         text = f"# opens vault.age; keep a copy elsewhere\n# public key: {identity.to_public()}\n{identity}\n"
         files.write_private(self.identity_path, text.encode())
         return identity
-
-
-def _expected(documents: Documents, item: Item, expect: str | None) -> Document | None:
-    """Return the document that the write replaces, None for a new one; Conflict if it is another than expected."""
-    if any(each["name"] == item.name and each["id"] != item.id for each in documents):
-        raise Conflict(f"the age vault has another item named {item.name!r} already")
-    before = next((each for each in documents if each["id"] == item.id), None)
-    revision = before["revisionDate"] if before else None
-    if revision != expect:
-        raise Conflict(
-            f"{item.name!r} was changed meanwhile in the age vault",
-            why=f"expected revision {expect or 'none'}, found {revision or 'none'}",
-            next_step="run it again: it reads the new state first",
-        )
-    return before
 
 
 def _new_id() -> str:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 from tasks.errors import Busy, Failure, NotSaved, TimedOut, Unavailable
 from tasks.secret import Secret
-from tasks.vault.layout import Document, document_of, item_of, ref_of
+from tasks.vault.layout import Document, document_of, item_of, predecessor, ref_of
 from tasks.vault.moments import age, seconds_between
 from tasks.vault.session import Session
 from tasks.vault.standing import LOCKED, OPEN, Standing
@@ -178,18 +178,10 @@ class BitwardenStore:
         return self._expected(item, expect)
 
     def _expected(self, item: Item, expect: str | None) -> Document | None:
-        """Return the document that the write replaces, None for a new one; Conflict if it is another than expected."""
         documents = self._session.documents(item.id or item.name)
-        before = next((each for each in documents if each["id"] == item.id), None)
+        before = predecessor(documents, item, expect, self.name)
         if before is None and any(each["name"] == item.name for each in documents):
             raise Conflict(f"the bitwarden vault has an item named {item.name!r} already")
-        revision = before["revisionDate"] if before else None
-        if revision != expect:
-            raise Conflict(
-                f"{item.name!r} was changed meanwhile in the bitwarden vault",
-                why=f"expected revision {expect or 'none'}, found {revision or 'none'}",
-                next_step="run it again: it reads the new state first",
-            )
         return before
 
     def _write(self, document: Document, before: Document | None) -> Ref:

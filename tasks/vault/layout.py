@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.errors import ConfigurationFailure
 from tasks.secret import REDACTOR, Secret
-from tasks.vault.store import HISTORY_KEPT, Field, Item, Ref
+from tasks.vault.store import HISTORY_KEPT, Conflict, Field, Item, Ref
 
 LOGIN = 1  # CipherType.Login
 TEXT, HIDDEN = 0, 1  # FieldType
@@ -140,6 +140,19 @@ def _taken_from(left: list[Document], field: Field) -> Document:
         left.remove(stored)
         place = stored
     return {**place, "name": field.name, "value": field.value.reveal()}
+
+
+def predecessor(documents: Sequence[Document], item: Item, expect: str | None, vault: str) -> Document | None:
+    """Return the document that a write replaces, None for a new one; Conflict if it is not in the revision expected."""
+    before = next((each for each in documents if each["id"] == item.id), None)
+    revision = before["revisionDate"] if before else None
+    if revision != expect:
+        raise Conflict(
+            f"{item.name!r} was changed meanwhile in the {vault} vault",
+            why=f"expected revision {expect or 'none'}, found {revision or 'none'}",
+            next_step="run it again: it reads the new state first",
+        )
+    return before
 
 
 def successor(document: Document, before: Mapping[str, Any] | None, now: datetime) -> Document:
