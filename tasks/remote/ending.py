@@ -9,9 +9,8 @@ import secrets
 from dataclasses import dataclass
 
 from tasks.remote.lines import sh
-from tasks.remote.transport import OPENSSH
+from tasks.remote.transport import OPENSSH, TAILSCALE
 
-TAILSCALE = "SSH-2.0-Tailscale"
 TERM, KILL = "TERM", "KILL"
 # Ends the process groups of this connection's other commands: the processes that have our own parent, which is sshd's
 # process for this connection alone. On a slow host we may have hung up before this starts; its parent is then whoever

@@ -14,7 +14,6 @@ from tasks.remote.hostkeys import parse_key
 LOGIN_SECONDS = 30.0
 # Tailscale SSH in check mode shows a link and waits until a person has followed it.
 CHECK_SECONDS = 600.0
-TAILSCALE = "SSH-2.0-Tailscale"
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Attempts:
 
         paramiko calls it (client.py, connect: auth_strategy).
         """
-        transport.auth_timeout = CHECK_SECONDS if transport.remote_version.startswith(TAILSCALE) else LOGIN_SECONDS
+        transport.auth_timeout = CHECK_SECONDS if transport.remote_version.startswith(ssh.TAILSCALE) else LOGIN_SECONDS
         # OpenSSH lets nobody in without a key, and saying so costs it 10 ms and us a round trip.
         keys_first = transport.remote_version.startswith(ssh.OPENSSH)
         if not keys_first and self._try_none(transport):

@@ -28,6 +28,7 @@ LARGEST_PACKET = 256 * 1024
 FASTEST_CIPHER = "aes128-gcm@openssh.com"
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 OPENSSH = "SSH-2.0-OpenSSH"
+TAILSCALE = "SSH-2.0-Tailscale"
 KEEPALIVE = "keepalive@openssh.com"
 BROKEN = (SSHException, EOFError, OSError)
 """Everything that paramiko raises when a connection does not come about or breaks."""
