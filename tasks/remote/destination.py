@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from tasks.errors import Unavailable
 from tasks.remote import names
+from tasks.remote.proxy import LONGEST_NAME
 from tasks.tailnet import Peer, TailnetStatus
 
-# A longer name cannot be put into a SOCKS5 request by PySocks (see `proxy`), so the peer's address goes instead.
-LONGEST_NAME_TO_PROXY = 127
 RUNNING = "Running"
 
 Resolve = Callable[[str], tuple[str, ...]]
@@ -86,7 +85,8 @@ def _router(address: str, status: TailnetStatus) -> Peer | None:
 
 
 def _dialled(address: str, peer: Peer) -> str:
-    if names.ip_address(address) or not peer.dns_name or len(peer.dns_name) > LONGEST_NAME_TO_PROXY:
+    """Return what the proxy is told: the peer's name, or its address where the proxy cannot carry the name."""
+    if names.ip_address(address) or not peer.dns_name or len(peer.dns_name) > LONGEST_NAME:
         return names.ip_address(address) or next(iter(peer.addresses), peer.name)
     return peer.dns_name
 
