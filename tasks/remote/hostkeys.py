@@ -19,8 +19,8 @@ from pathlib import Path
 
 from tasks import files
 from tasks.errors import Refused
+from tasks.remote.names import SSH_PORT
 
-SSH_PORT = 22
 LOCK_SECONDS = 10.0
 HASHED = "|1|"
 REVOKED = "@revoked"

@@ -14,11 +14,11 @@ from typing import TypeVar
 from tasks.errors import ConfigurationFailure, Unavailable
 from tasks.remote import ansible, document, names, precedence
 from tasks.remote.document import Node, Scalar
+from tasks.remote.names import SSH_PORT
 from tasks.remote.precedence import Entry
 from tasks.tailnet import Peer, TailnetStatus
 
 Value = TypeVar("Value")
-SSH_PORT = 22
 # Of two spellings Ansible's ssh plugin takes the one that it lists last (plugins/connection/ssh.py); so first here.
 ADDRESS = ("ansible_ssh_host", "ansible_host")
 PORT = ("ansible_ssh_port", "ansible_port")

@@ -1,7 +1,8 @@
 """Owns the list of hosts as people and programs see it."""
 
 from tasks.console import table, visible
-from tasks.remote.inventory import SSH_PORT, Host, Inventory
+from tasks.remote.inventory import Host, Inventory
+from tasks.remote.names import SSH_PORT
 
 
 def as_table(inventory: Inventory) -> str:

@@ -12,6 +12,7 @@ LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 USER = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@+-]{0,63}\$?")
 PORT = re.compile(r"[1-9][0-9]{0,4}")
 HIGHEST_PORT = 65535
+SSH_PORT = 22
 RANGE = re.compile(r"\[([0-9]+|[A-Za-z]):([0-9]+|[A-Za-z])(?::([0-9]+))?\]")
 MOST_HOSTS = 10_000
 LONGEST_RANGE = 512  # characters, brackets included

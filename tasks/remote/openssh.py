@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tasks.errors import ConfigurationFailure
 from tasks.remote import hostkeys, inventory, names
-from tasks.remote.inventory import SSH_PORT, Host
+from tasks.remote.inventory import Host
+from tasks.remote.names import SSH_PORT
 from tasks.tailnet import Peer
 
 # Inside quotes OpenSSH expands % and $, and a quote would end them.

@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tasks.remote.inventory import SSH_PORT, Host
+from tasks.remote.inventory import Host
+from tasks.remote.names import SSH_PORT
 
 # Of 104 bytes for a unix socket's path, sixteen random ones are ssh's and ten are Ansible's.
 LONGEST_CONTROL_FOLDER = 70
