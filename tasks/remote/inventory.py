@@ -54,6 +54,11 @@ class Host:
     peer: Peer | None = None
 
     @property
+    def dialled(self) -> str:
+        """What other programs dial: the peer's MagicDNS name, where it has one."""
+        return (self.peer.dns_name if self.peer else "") or self.address
+
+    @property
     def spellings(self) -> set[str]:
         """What else the machine is called, in small letters: its address, and its peer's names and addresses."""
         of_peer = (self.peer.name, self.peer.dns_name, *self.peer.addresses) if self.peer else ()

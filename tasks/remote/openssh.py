@@ -99,7 +99,7 @@ def _unspeakable(name: str) -> str:
 def _hosts(hosts: Sequence[Host], place: Place) -> Iterator[str]:
     for host, patterns in _patterns(hosts):
         yield f"Host {' '.join(patterns)}"
-        yield f"    HostName {_dialled(host)}"
+        yield f"    HostName {host.dialled}"
         if host.port != SSH_PORT:
             yield f"    Port {host.port}"
         if host.user:
@@ -127,10 +127,6 @@ def _patterns(hosts: Sequence[Host]) -> Iterator[tuple[Host, list[str]]]:
 def _names_of_machine(host: Host) -> Iterable[str]:
     peer = (host.peer.dns_name, host.peer.name, *host.peer.addresses) if host.peer else ()
     return filter(None, dict.fromkeys((host.address, *peer)))
-
-
-def _dialled(host: Host) -> str:
-    return (host.peer.dns_name if host.peer else "") or host.address
 
 
 def _common(place: Place) -> Iterator[str]:

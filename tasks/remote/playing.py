@@ -32,7 +32,7 @@ def inventory(hosts: Iterable[Host], configuration: Path) -> dict[str, object]:
 
 def variables(host: Host) -> dict[str, object]:
     """Return how Ansible reaches a host. The rest (port aside, which it would set) is in the ssh configuration."""
-    own: dict[str, object] = {"ansible_host": (host.peer.dns_name if host.peer else "") or host.address}
+    own: dict[str, object] = {"ansible_host": host.dialled}
     if host.port != SSH_PORT:
         own["ansible_port"] = host.port
     if host.user:
