@@ -4,7 +4,6 @@ All go through the same SOCKS5 port to the same sshd, in an order that changes e
 meet all alike.
 """
 
-import os
 import random
 import statistics
 import tempfile
@@ -130,14 +129,13 @@ def write_into(readme: Path, tables: Sequence[str]) -> None:
 def _ground(count: int, forks: int) -> Iterator[Ground]:
     from tasks.lab import bring_up, installed, lab_of
 
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TS_", "VAULT", "ANSIBLE"))}
     peers = environment.ensure(LOCK, cache=settings.load().cache_folder, say=console.step)
     lab = installed(lab_of(TAILNET))
     lab.stop()  # what is left of a run that was killed
     bring_up(lab, NODES)
     try:
         hosts = lab.add_fleet(NODES, count)
-        variables = {**kept, "TAILNET": TAILNET, "CI": "true"}
+        variables = {**settings.environment_for(TAILNET), "CI": "true"}
         with tempfile.TemporaryDirectory(prefix="bench-") as name:
             tailnet = settings.load(variables, root=lab.state_folder)
             ground = Ground(Path(name), tailnet, peers, forks, variables, hosts)

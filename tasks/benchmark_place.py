@@ -1,6 +1,5 @@
 """Owns the benchmark's place: a lab with one host, and how each side of a comparison is typed there."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -121,8 +120,7 @@ def made() -> Iterator[Place]:
     """Bring up the lab, and end it with whatever was done by hand."""
     from tasks.lab import bring_up, installed, lab_of
 
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TS_", "VAULT"))}
-    environment = {**kept, "TAILNET": TAILNET, "CI": "true"}
+    environment = {**settings.environment_for(TAILNET), "CI": "true"}
     lab = installed(lab_of(TAILNET))
     lab.stop()  # what is left of a run that was killed
     bring_up(lab, (HOST,))

@@ -1,6 +1,5 @@
 """`inv demo`: the whole product on real programs, on a tailnet of its own that disturbs none that is up."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,8 +12,6 @@ from tasks.settings import Settings
 
 TAILNET = "demo"
 HOSTS = ("web1", "web2", "db1")
-# What a person may have set for their own tailnets and vaults means nothing to this one.
-NOT_FOR_THE_DEMO = ("TS_", "TAILNET", "VAULT", "INVENTORY")
 QUESTION = "echo hello from $(hostname), I am $(id -un), six times seven is $((6*7))"
 SUMMARY = """
 That was all real: headscale, {daemons} tailscaled without root, sshd, a pty for the login, an age vault.
@@ -50,8 +47,7 @@ def _tailnet() -> Iterator[Settings]:
     lab.stop()
     try:
         lab.start(HOSTS, proxy_port=settings.DEFAULT_PROXY_PORT, say=_tell)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FOR_THE_DEMO)}
-        yield settings.load({**kept, "TAILNET": TAILNET}, root=lab.state_folder)
+        yield settings.load(settings.environment_for(TAILNET), root=lab.state_folder)
     finally:
         # Whoever reads the story may have gone (`inv demo | head`); what was started is ended all the same.
         with suppress(BrokenPipeError):

@@ -28,6 +28,8 @@ VAULTS = ("age", "bitwarden", "environment")
 LAB = "lab"
 # What a lab writes into its tailnet's state folder; read like `.env.<tailnet>`.
 SETTINGS_FILE = "settings.env"
+# What a person may have set for their own tailnets, vaults and hosts begins so.
+PERSONAL = ("TS_", "TAILNET", "VAULT", "INVENTORY", "ANSIBLE")
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"", "0", "false", "no", "off"}
 # Knobs of tailscaled that a place may need (facts of each: tailscale's envknob uses); the lab sets most of them.
@@ -144,6 +146,12 @@ def _read_own(tailnet: str, root: Path) -> dict[str, str]:
 
 def _key_or_item(text: str) -> tuple[str, str]:
     return ("", text.removeprefix(envfile.VAULT_REFERENCE)) if text.startswith(envfile.VAULT_REFERENCE) else (text, "")
+
+
+def environment_for(tailnet: str) -> dict[str, str]:
+    """Return our environment for a tailnet of this run's own: what a person has set for others means nothing to it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PERSONAL)}
+    return {**kept, "TAILNET": tailnet}
 
 
 def tailnet_folder(tailnet: str) -> Path:

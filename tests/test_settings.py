@@ -532,6 +532,19 @@ def test_the_example_lists_every_setting_with_its_default_commented() -> None:
     assert sorted(listed) == sorted(_variables_of_settings() - GIVEN_BY_THE_SYSTEM)
 
 
+def test_a_tailnet_of_a_runs_own_hears_nothing_of_what_a_person_has_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a key of theirs, nor their vault, nor their hosts; the rest of the environment stays."""
+    ours = {"TS_AUTHKEY": "x", "TAILNET": "y", "VAULT": "bitwarden", "INVENTORY": "/z", "PROGRAMS_SOURCE": "go"}
+    for name, value in ours.items():
+        monkeypatch.setenv(name, value)
+    loaded = settings.load(settings.environment_for("bench"), root=tmp_path)
+
+    assert (loaded.auth_key, loaded.tailnet, loaded.vault) == (None, "bench", "age")
+    assert (loaded.inventory, loaded.programs_source) == (tmp_path / "inventory", "go")
+
+
 def test_the_example_uncommented_is_the_defaults(tmp_path: Path) -> None:
     """So that the defaults it shows are true."""
     text = (ROOT / ".env.example").read_text()
