@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from getpass import getuser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,7 @@ class Ground:
         return Tool(name, argv, {**self.variables, "HOME": str(self.folder), "CLUSTERSHELL_CFGDIR": str(self.folder)})
 
     def _library(self, name: str, script: Path) -> Tool:
-        arguments = (str(self.tailnet.proxy_port), str(self.known_hosts), str(self.key), _user(), str(self.forks))
+        arguments = (str(self.tailnet.proxy_port), str(self.known_hosts), str(self.key), getuser(), str(self.forks))
         line = ("sh", "-c", f'"$@" <{self.folder}/addresses', "sh", str(self.peers / "python"), str(script))
         return self._tool(name, *line, *arguments, COMMAND)
 
@@ -133,7 +134,7 @@ def write_files(ground: Ground) -> None:
     blocks = [f"Host {host.name}\n  HostName {host.address}\n  Port {host.port}\n" for host in hosts]
     proxy = f"nc -X 5 -x 127.0.0.1:{ground.tailnet.proxy_port} %h %p"
     common = (
-        f"Host *\n  User {_user()}\n  IdentityFile {ground.key}\n  IdentitiesOnly yes\n  StrictHostKeyChecking yes\n"
+        f"Host *\n  User {getuser()}\n  IdentityFile {ground.key}\n  IdentitiesOnly yes\n  StrictHostKeyChecking yes\n"
         f"  UserKnownHostsFile {ground.known_hosts}\n  ProxyCommand {proxy}\n"
     )
     ground.ssh_config.write_text("".join([*blocks, common]))
@@ -152,14 +153,8 @@ def _pyinfra_inventory(ground: Ground, names: Sequence[str]) -> str:
     data = {
         "ssh_config_file": str(ground.ssh_config),
         "ssh_known_hosts_file": str(ground.known_hosts),
-        "ssh_user": _user(),
+        "ssh_user": getuser(),
         "ssh_key": str(ground.key),
         "ssh_strict_host_key_checking": "yes",
     }
     return f"hosts = {[(name, data) for name in names]!r}\n"
-
-
-def _user() -> str:
-    from tasks.lab.hosts import user_name
-
-    return user_name()

@@ -4,6 +4,7 @@ A userspace tailscaled hands a connection to any port of its tailnet address on 
 host is a node's name and a port. What it costs is a login, as anywhere; what it spares is a daemon for each.
 """
 
+import getpass
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from tasks import files, process
 from tasks.lab.headscale import DOMAIN
-from tasks.lab.hosts import SSHD_CONFIGURATION, Machine, make_key, user_name
+from tasks.lab.hosts import SSHD_CONFIGURATION, Machine, make_key
 from tasks.loopback import is_free
 
 PORTS = range(21000, 32000)  # below the ephemeral ones, which connections of the run itself are given
@@ -64,7 +65,7 @@ def start(machine: Machine, hosts: Sequence[FleetHost]) -> None:
 
 def inventory(machine: Machine, hosts: Sequence[FleetHost]) -> dict[str, object]:
     """Return the hosts in Ansible's format."""
-    variables = {"ansible_user": user_name(), "ansible_ssh_private_key_file": str(machine.client_key)}
+    variables = {"ansible_user": getpass.getuser(), "ansible_ssh_private_key_file": str(machine.client_key)}
     own = {host.name: {"ansible_host": host.address, "ansible_port": host.port} for host in hosts}
     return {GROUP: {"hosts": own, "vars": variables}}
 

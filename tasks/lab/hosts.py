@@ -3,7 +3,6 @@
 Where there is no sshd, and on the host that shall always show it, Tailscale SSH answers instead.
 """
 
-import getpass
 import re
 import shutil
 import time
@@ -179,8 +178,3 @@ def make_key(path: Path) -> None:
     )
     if ended.exit_status != 0:
         raise Unavailable("ssh-keygen made no key", why=ended.complaint)
-
-
-def user_name() -> str:
-    """Return who we are, the only one that an ordinary user's sshd can log in."""
-    return getpass.getuser()

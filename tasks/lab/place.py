@@ -3,6 +3,7 @@
 Nothing is remembered: whether it runs, and which hosts, is read from the processes and the control server's socket.
 """
 
+import getpass
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from tasks.errors import ConfigurationFailure, Unavailable
 from tasks.lab import fleet, run_folder_for_sshd
 from tasks.lab.fleet import FleetHost
 from tasks.lab.headscale import DOMAIN, Headscale, PreauthKey
-from tasks.lab.hosts import LabHost, Machine, check_names, find_sshd, group_of, make_key, user_name
+from tasks.lab.hosts import LabHost, Machine, check_names, find_sshd, group_of, make_key
 from tasks.loopback import free_port, is_free
 from tasks.running import Identity
 from tasks.secret import Secret
@@ -247,7 +248,8 @@ def _inventory(hosts: Sequence[LabHost]) -> dict[str, object]:
     for host in hosts:
         own = {"ansible_ssh_private_key_file": str(host.machine.client_key)} if host.runs_sshd else {}
         groups.setdefault(group_of(host.name), {"hosts": {}})["hosts"][host.name] = own
-    return {"all": {"vars": {"ansible_user": user_name()}, "children": groups}}
+    # The only one that an ordinary user's sshd can log in.
+    return {"all": {"vars": {"ansible_user": getpass.getuser()}, "children": groups}}
 
 
 def _login_server(settings_file: Path) -> str:

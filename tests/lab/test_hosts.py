@@ -1,13 +1,12 @@
 """The lab's machines: their names, how they answer, and what is said when they cannot join."""
 
 import os
-import pwd
 from pathlib import Path
 
 import pytest
 
 from tasks.errors import Unavailable, UsageFailure
-from tasks.lab.hosts import LabHost, Machine, check_names, find_sshd, group_of, make_key, user_name
+from tasks.lab.hosts import LabHost, Machine, check_names, find_sshd, group_of, make_key
 from tasks.secret import Secret
 from tests.conftest import Home
 
@@ -120,10 +119,3 @@ def test_a_host_whose_daemon_is_not_there_yet_is_tried_again(home: Home) -> None
     LabHost("db1", machine(home, tailscale=str(tailscale))).log_in("http://127.0.0.1:9", KEY)
 
     assert (home.home / "second").exists()
-
-
-def test_the_user_is_the_one_who_runs_this(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ordinary user's sshd can log in nobody else."""
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        monkeypatch.delenv(name, raising=False)
-    assert user_name() == pwd.getpwuid(os.getuid()).pw_name
