@@ -139,18 +139,18 @@ def _troubled(trouble: "Trouble") -> Finding:
 
 
 def _inventory(settings: Settings) -> Iterator[Finding]:
-    from tasks.reach import inventory_of
+    from tasks.remote import inventory
 
-    hosts = inventory_of(settings)
+    hosts = inventory.load(settings.inventory).hosts
     yield Finding("inventory", Verdict.OK, f"{settings.inventory} has {len(hosts)} hosts")
 
 
 def _ssh(settings: Settings) -> Iterator[Finding]:
     import shutil
 
-    from tasks.reach import known_host_names
+    from tasks.reach import store
 
-    yield Finding("ssh", Verdict.OK, f"{len(known_host_names(settings))} host keys are known")
+    yield Finding("ssh", Verdict.OK, f"{len(store(settings).names())} host keys are known")
     if shutil.which("ssh") is None:
         yield Finding("ssh", Verdict.WARNING, "there is no ssh; remote.run needs none", "apt install openssh-client")
 

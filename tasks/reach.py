@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tasks.remote.feeding import Feed
     from tasks.remote.following import Ended
     from tasks.remote.hostkeys import Store
-    from tasks.remote.inventory import Host, Inventory
+    from tasks.remote.inventory import Inventory
     from tasks.remote.lines import Frame
     from tasks.remote.link import Link
     from tasks.remote.ssh import Session
@@ -181,15 +181,3 @@ def await_host(settings: Settings, host: str, seconds: float) -> None:
 
     name = host_name(host)
     await_ssh(lambda: ways_of(settings, quiet=True).to(name).dial(), seconds=seconds)
-
-
-def inventory_of(settings: Settings) -> "tuple[Host, ...]":
-    """Return the hosts that the project's inventory names."""
-    from tasks.remote import inventory
-
-    return tuple(inventory.load(settings.inventory).hosts.values())
-
-
-def known_host_names(settings: Settings) -> set[str]:
-    """Return the names that a host key is known for."""
-    return store(settings).names()
