@@ -7,8 +7,8 @@ machine wait for each other, and an answer that was lost is looked for before an
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
 
 from tasks.errors import Busy, Failure, NotSaved, TimedOut, Unavailable
 from tasks.secret import Secret
@@ -107,11 +107,9 @@ class BitwardenStore:
                 tell(f"{item.name!r} is new (revision {made[-1].revision})")
             self._give_way(*made)
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Keep this machine's other writers of the account out: what is read inside is still so when it is written."""
-        with self._session.exclusive():
-            yield
+        return self._session.exclusive()
 
     def refresh(self) -> None:
         """Fetch all of the account, however fresh our copy is: before what it says is told, or acted upon."""
