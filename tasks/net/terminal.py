@@ -6,7 +6,7 @@ pexpect's own exceptions print the child's argv and the last text read, so none 
 import math
 import select
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -73,7 +73,7 @@ def _child(argv: Sequence[str]) -> Iterator["pexpect.spawn[str]"]:
         child = pexpect.spawn(
             argv[0],
             list(argv[1:]),
-            env=_environment(),
+            env=process.plain_environment(process.CHILD_LOCALE),
             dimensions=WIDE,
             maxread=CHUNK,
             encoding="utf-8",
@@ -92,10 +92,6 @@ def _child(argv: Sequence[str]) -> Iterator["pexpect.spawn[str]"]:
     finally:
         with suppress(pexpect.ExceptionPexpect):
             child.close(force=True)
-
-
-def _environment() -> Mapping[str, str]:
-    return process.plain_environment(process.CHILD_LOCALE)
 
 
 class _Reading:
