@@ -260,8 +260,8 @@ class Detached:
         self.pid = child.pid
 
     def exit_status(self) -> int | None:
-        """Return how it ended, or None while it runs; reaps it."""
-        return self._child.poll()
+        """Return how it ended (128 + n for a signal), or None while it runs; reaps it."""
+        return self.wait(0)
 
     def wait(self, seconds: float) -> int | None:
         """Return how it ended (128 + n for a signal), or None when it still runs after that many seconds."""

@@ -282,7 +282,7 @@ def test_a_detached_program_can_be_interrupted_though_we_ignore_it(tmp_path: Pat
         os.kill(child.pid, signal.SIGHUP)
         until(lambda: child.exit_status() is not None, what="end by SIGHUP")
 
-        assert (child.exit_status(), ours) == (-signal.SIGHUP, signal.SIG_IGN)
+        assert (child.exit_status(), ours) == (128 + signal.SIGHUP, signal.SIG_IGN)
 
 
 def test_a_detached_program_that_ended_tells_how(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_stop_kills_a_program_that_ignores_sigterm(tmp_path: Path) -> None:
         running.stop(identity_of(child), grace=0.3)
 
         assert 0.3 <= time.monotonic() - started < GRACE
-        assert until(child.exit_status, what="end") == -signal.SIGKILL
+        assert until(child.exit_status, what="end") == 128 + signal.SIGKILL
 
 
 def test_stop_ends_a_stopped_program(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_stop_ends_a_stopped_program(tmp_path: Path) -> None:
         os.kill(child.pid, signal.SIGSTOP)
         running.stop(identity, grace=GRACE)
 
-        assert until(child.exit_status, what="end") == -signal.SIGTERM
+        assert until(child.exit_status, what="end") == 128 + signal.SIGTERM
 
 
 def test_stop_of_a_zombie_or_of_nobody_is_done_at_once(tmp_path: Path) -> None:

@@ -231,10 +231,9 @@ def _died(daemon: Daemon, exit_status: int, written_before: int) -> Failure:
 
 
 def _ending(exit_status: int) -> str:
-    if exit_status >= 0:
-        return f"exit status {exit_status}"
-    name = signal.Signals(-exit_status).name
-    return f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    killed = {128 + number: f"killed by {number.name}" for number in signal.Signals}
+    why = ", perhaps for want of memory" if exit_status == 128 + signal.SIGKILL else ""
+    return killed.get(exit_status, f"exit status {exit_status}") + why
 
 
 def _last_words(daemon: Daemon, written_before: int) -> str:
