@@ -91,6 +91,7 @@ class Turn:
         self.name = name
         self.halt = Halt()
         self.started = False
+        self.tries = 1
         self.began = time.monotonic()
         self._gate = gate
 
@@ -132,6 +133,8 @@ class _FanOut:
     events: "Mailbox[Turn | Outcome | BrokenPipeError | int]" = field(default_factory=Mailbox)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     running: dict[str, Turn] = field(default_factory=dict)
+    deadlines: list[tuple[float, str, bool]] = field(default_factory=list)  # a heap; the last: was it asked to end?
+    end: float | None = None
     closed: bool = False
     interrupted: int = 0
     reader_gone: BrokenPipeError | None = None
@@ -139,8 +142,6 @@ class _FanOut:
     def run(self) -> Results:
         self.waiting = deque(self.names)
         self.gate = threading.Semaphore(self.limits.connecting)
-        self.deadlines: list[tuple[float, str, bool]] = []  # a heap; the last says whether it was asked to end
-        self.end: float | None = None
         with closing(self.events), self.events.interrupts(self.events.put):
             threads = [
                 threading.Thread(target=self._work_through, name=THREAD, daemon=True)
@@ -235,7 +236,7 @@ class _FanOut:
         failure = turn.halt.failure or _cancelled(turn.name)
         if turn.started:
             failure = type(failure)(failure.what, why="its command may still run there", cause=UNKNOWN)
-        self._note(Outcome(turn.name, failure, time.monotonic() - turn.began, 1))
+        self._note(Outcome(turn.name, failure, time.monotonic() - turn.began, turn.tries))
 
     def _work_through(self) -> None:
         """Take one host after the other, in a thread of its own, until none is left."""
@@ -252,7 +253,6 @@ class _FanOut:
             self.events.put(outcome)
 
     def _turn(self, turn: Turn) -> Outcome:
-        tries = 1
         while True:
             try:
                 failure = _attempt(self.work, turn)
@@ -260,16 +260,16 @@ class _FanOut:
                 # Nobody reads our output any more: no host's failure, but the end of all.
                 self.events.put(error)
                 failure = _cancelled(turn.name)
-            if turn.halt.failure or not self._may_retry(turn, failure, tries):
-                return Outcome(turn.name, failure, time.monotonic() - turn.began, tries)
-            pause = min(LONGEST_PAUSE, PAUSE * 2**tries)
+            if turn.halt.failure or not self._may_retry(turn, failure):
+                return Outcome(turn.name, failure, time.monotonic() - turn.began, turn.tries)
+            pause = min(LONGEST_PAUSE, PAUSE * 2**turn.tries)
             turn.halt.sleep(random.uniform(pause / 2, pause))
-            tries += 1
+            turn.tries += 1
 
-    def _may_retry(self, turn: Turn, failure: Failure | None, tries: int) -> bool:
+    def _may_retry(self, turn: Turn, failure: Failure | None) -> bool:
         if turn.started or not isinstance(failure, Unavailable | TimedOut):
             return False
-        return tries <= self.limits.retries or (isinstance(failure, Fleeting) and tries < FLEETING_TRIES)
+        return turn.tries <= self.limits.retries or (isinstance(failure, Fleeting) and turn.tries < FLEETING_TRIES)
 
 
 def _attempt(work: Work, turn: Turn) -> Failure | None:
