@@ -83,7 +83,7 @@ def test_bench_measures_every_point_on_real_programs(inv: Inv, real_programs: di
     """Every comparison runs; whether the bounds hold on a busy machine is the benchmark's own exit status."""
     ended = inv("bench", "--runs=1", "--json", environment=real_programs, deadline=390)
 
-    assert ended.exit_status in {0, 70}, ended.stderr
+    assert ended.exit_status in {0, 1}, ended.stderr
     outcomes = json.loads(ended.stdout)
     assert len(outcomes) == 11
     assert all(outcome["ours"] > 0 for outcome in outcomes)

@@ -125,7 +125,7 @@ def test_bench_compares_with_real_tools(inv: Inv, real_programs: dict[str, str])
     """Eight hosts, each tool once; whether bounds hold on a busy machine is the benchmark's own exit status."""
     ended = inv("bench", "--hosts=8", "--runs=1", "--json", environment=real_programs, deadline=200)
 
-    assert ended.exit_status in {0, 70}, ended.stderr
+    assert ended.exit_status in {0, 1}, ended.stderr
     outcomes = {each["name"]: each for each in json.loads(ended.stdout)}
     assert {OURS, YARDSTICK} <= set(outcomes)
     assert outcomes[OURS]["lost"] == [0]
