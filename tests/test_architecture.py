@@ -173,6 +173,11 @@ def test_nothing_exits_or_calls_a_shell(path: Path) -> None:
     assert {"sys.exit", "os._exit", "exit", "quit", "os.system", "os.popen", "SystemExit"} & set(calls(path)) == set()
 
 
+def test_a_failure_says_of_which_kind_it_is() -> None:
+    """A bare one is a bug of ours; only those that catch everything make one."""
+    assert {name_of(path) for path in SOURCES if "Failure" in calls(path)} == {"command.py", "remote/fanout.py"}
+
+
 @each(SOURCES)
 def test_functions_and_files_stay_short(path: Path) -> None:
     """What grows longer has two things in it."""

@@ -186,7 +186,7 @@ class Storage:
         line = _telling(words)
         why = visible(line) or "the command ended without a word"
         if damaged:
-            return Failure(f"{visible(path)} on {self.host} arrived damaged", why=why, cause="damaged")
+            return NotSaved(f"{visible(path)} on {self.host} arrived damaged", why=why, cause="damaged")
         if DISK_FULL.search(line):
             return NotSaved(what, why=why, cause="disk-full")
         if REFUSED.search(line):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import Failure, NotSaved, Refused, Unavailable, UsageFailure
+from tasks.errors import NotSaved, Refused, Unavailable, UsageFailure
 from tasks.remote import fetching, sending
 from tasks.remote.places import Storage
 from tests.remote.copies import Shell, answers, content, ignore
@@ -12,14 +12,14 @@ from tests.remote.copies import Shell, answers, content, ignore
 
 def test_what_arrives_damaged_is_not_put_in_place(storage: Storage, shell: Shell, here: Path, tmp_path: Path) -> None:
     shell.tamper_in = lambda data: data[:-1] + bytes([data[-1] ^ 1]) if data else data
-    with pytest.raises(Failure) as failure:
+    with pytest.raises(NotSaved) as failure:
         sending.send(storage, here / "é", "x", ignore)
     assert str(failure.value) == "x on web arrived damaged: its SHA-256 is another one"
     assert content(shell.folder) == {}
 
     shell.tamper_out = lambda data: data.replace(b"text", b"xexx")
     (here / "plain").write_text("text")
-    with pytest.raises(Failure) as failure:
+    with pytest.raises(NotSaved) as failure:
         fetching.fetch(storage, str(here / "plain"), tmp_path / "got", ignore)
     assert str(failure.value) == f"{here}/plain on web arrived damaged: its SHA-256 is another one"
     assert not (tmp_path / "got").exists()
