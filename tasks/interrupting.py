@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from typing import Any
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Seconds that the main thread may wait in one piece. Python looks for signals between two of its own steps: one that
+# comes after the last of them, just before the kernel's wait, does not end it, nor does one that another thread got.
+LONGEST_WAIT = 0.5
 
 
 class Interrupted(KeyboardInterrupt):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.errors import Failure, Unavailable, UsageFailure, reason
+from tasks.interrupting import LONGEST_WAIT
 from tasks.loopback import HERE
 
 MAP = re.compile(r"(\d{1,5}):(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):(\d{1,5})")
@@ -56,7 +57,7 @@ def serve(forwards: Sequence[Forward], dial: Dial, tell: Tell) -> None:
         for forward in forwards:
             tell(str(forward))
         while True:
-            for key, _ in selector.select():
+            for key, _ in selector.select(LONGEST_WAIT):
                 assert isinstance(key.fileobj, socket.socket)
                 if client := door.take(key.fileobj):
                     threading.Thread(target=_connect, args=(client, key.data, dial, door), daemon=True).start()

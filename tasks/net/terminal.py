@@ -15,6 +15,7 @@ import pexpect
 from tasks import process
 from tasks.console import visible
 from tasks.errors import Unavailable
+from tasks.interrupting import LONGEST_WAIT
 from tasks.net.login import Event, State, following, is_end, recognise
 from tasks.secret import REDACTOR, Secret
 
@@ -129,10 +130,11 @@ class _Reading:
         return math.inf
 
     def _wait(self, seconds: float) -> None:
+        """Wait so long, or less: for whatever is heard, and so that an interruption is."""
         watched = [self._child.child_fd]
         if self._watch.typed is not None and self._state is State.SIGNING_IN:
             watched.append(self._watch.typed)
-        readable, _, _ = select.select(watched, [], [], seconds)
+        readable, _, _ = select.select(watched, [], [], min(seconds, LONGEST_WAIT))
         if self._child.child_fd in readable:
             self._read()
         elif readable:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from tasks.console import visible
 from tasks.errors import NotSaved, reason
+from tasks.interrupting import LONGEST_WAIT
 
 Sink = Callable[[bytes], None]
 
@@ -34,7 +35,7 @@ def write_all(descriptor: int, data: bytes) -> None:
             rest = rest[os.write(descriptor, rest) :]
         except BlockingIOError:
             # Somebody who shares the terminal or pipe with us made it non-blocking.
-            select.select([], [descriptor], [])
+            select.select([], [descriptor], [], LONGEST_WAIT)
         except BrokenPipeError:
             raise ReaderGone from None
         except OSError as error:
