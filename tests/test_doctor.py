@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.loopback import free_port
 from tests.conftest import ROOT, Home, Inv
 
 # Nothing is on PATH that the doctor would have to ask for its version.
@@ -16,7 +17,7 @@ NO_PROGRAMS = {"PROGRAMS_SOURCE": "download"}
 
 def test_doctor_in_a_fresh_place_warns_but_does_not_fail(inv: Inv) -> None:
     """What comes by itself later is a warning with its command; the verdict is the last line."""
-    ended = inv("doctor", environment={**NO_PROGRAMS, "TS_SOCKS5_SERVER": f"127.0.0.1:{_free_port()}"})
+    ended = inv("doctor", environment={**NO_PROGRAMS, "TS_SOCKS5_SERVER": f"127.0.0.1:{free_port()}"})
 
     assert ended.exit_status == 0, ended.stdout
     lines = ended.stdout.splitlines()
@@ -44,7 +45,7 @@ def test_doctor_goes_on_after_a_broken_part(inv: Inv, home: Home) -> None:
     state = home.state / "platform-manager" / "default"
     state.mkdir(parents=True)
     (state / "vault.age").write_text("no vault")
-    ended = inv("doctor", environment={**NO_PROGRAMS, "TS_SOCKS5_SERVER": f"127.0.0.1:{_free_port()}"})
+    ended = inv("doctor", environment={**NO_PROGRAMS, "TS_SOCKS5_SERVER": f"127.0.0.1:{free_port()}"})
 
     assert ended.exit_status == 69
     assert "FAILURE  vault" in ended.stdout
@@ -69,7 +70,7 @@ def test_doctor_knows_the_bw_that_are_broken(inv: Inv, home: Home, version: str,
     (theirs / "node").write_text("#!/bin/sh\necho v20.20.2\n")
     (theirs / "node").chmod(0o755)
     environment = {"VAULT": "bitwarden", "PATH": f"{theirs}{os.pathsep}{os.environ['PATH']}"}
-    ended = inv("doctor", "--json", environment={**environment, "TS_SOCKS5_SERVER": f"127.0.0.1:{_free_port()}"})
+    ended = inv("doctor", "--json", environment={**environment, "TS_SOCKS5_SERVER": f"127.0.0.1:{free_port()}"})
     findings = [each for each in json.loads(ended.stdout)["findings"] if each["topic"] == "vault"]
 
     found = [each for each in findings if each["text"].startswith(words)]
@@ -83,9 +84,3 @@ def _put_bw(folder: Path, version: str, node: str) -> None:
     folder.mkdir(parents=True)
     shutil.copy(ROOT / "tests" / "bin" / "bw", folder / "bw")
     (folder / "package.json").write_text(json.dumps({"version": version, "engines": {"node": node}}))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

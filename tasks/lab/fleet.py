@@ -12,10 +12,9 @@ from pathlib import Path
 
 from tasks import files, process
 from tasks.lab.headscale import DOMAIN
-from tasks.lab.hosts import SSHD_CONFIGURATION, Machine, make_key
-from tasks.loopback import is_free
+from tasks.lab.hosts import Machine, SSHD_CONFIGURATION, make_key, user_name
+from tasks.loopback import free_port, is_free
 
-PORTS = range(21000, 32000)  # below the ephemeral ones, which connections of the run itself are given
 GROUP = "fleet"
 
 
@@ -36,8 +35,8 @@ class FleetHost:
 def members(nodes: Sequence[str], count: int) -> Iterator[FleetHost]:
     """Yield so many hosts, spread over the nodes in turn; each has a port that nobody listens on."""
     width = len(str(count))
-    for number, port in zip(range(count), filter(is_free, PORTS), strict=False):
-        yield FleetHost(f"host{number + 1:0{width}}", nodes[number % len(nodes)], port)
+    for number in range(count):
+        yield FleetHost(f"host{number + 1:0{width}}", nodes[number % len(nodes)], free_port())
 
 
 def start(machine: Machine, hosts: Sequence[FleetHost]) -> None:
