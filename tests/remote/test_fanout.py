@@ -9,10 +9,22 @@ import pytest
 
 from tasks.errors import Failure, Fleeting, Refused, RemoteExit, TimedOut, Unavailable, UsageFailure
 from tasks.remote import fanout
-from tasks.remote.fanout import CANCELLED, UNKNOWN, Event, Limits, Outcome, Results, Started, Turn
+from tasks.remote.fanout import (
+    CANCELLED,
+    INTERRUPTED_GRACE,
+    TIDYING,
+    UNKNOWN,
+    Event,
+    Limits,
+    Outcome,
+    Results,
+    Started,
+    Turn,
+)
 from tests.remote.conftest import threads
 
 HOSTS = [f"host{number}" for number in range(12)]
+QUICKLY = 20.0  # seconds; far below the thirty that a host here may hang, and above what a busy machine needs
 
 
 def run(work: fanout.Work, limits: Limits | None = None, names: list[str] = HOSTS) -> Results:
@@ -183,14 +195,14 @@ def test_a_host_that_takes_too_long_is_ended_alone() -> None:
     began = time.monotonic()
     results = run(work, Limits(timeout=0.2))
 
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < QUICKLY
     assert causes(results) == {name: "timed-out" if name == "host5" else "ok" for name in HOSTS}
     assert str(results.outcomes[5].failure) == "host5 was not done within 0.2 s"
 
 
 def test_each_host_has_its_whole_time() -> None:
     """However late its turn came."""
-    results = run(lambda turn: turn.halt.sleep(0.1), Limits(forks=2, timeout=1.0))
+    results = run(lambda turn: turn.halt.sleep(0.5), Limits(forks=2, timeout=2.5))
 
     assert set(causes(results).values()) == {"ok"}
 
@@ -212,37 +224,32 @@ def test_a_host_that_does_not_even_end_is_given_up() -> None:
     assert str(results.outcomes[0].failure) == "a was not done within 1.5 s: its command may still run there"
 
 
-def interrupt_when(condition: threading.Event, number: int = signal.SIGINT) -> threading.Thread:
-    """Send this process a signal when that has happened."""
+def interrupt(number: int = signal.SIGINT) -> None:
+    """Send this process a signal. Only from a host's work: as long as that goes on somebody hears it who minds."""
+    os.kill(os.getpid(), number)
 
-    def press() -> None:
-        condition.wait(10)
-        os.kill(os.getpid(), number)
 
-    thread = threading.Thread(target=press)
-    thread.start()
-    return thread
+def test_what_an_interruption_may_take_is_less_than_two_seconds() -> None:
+    """A person waits."""
+    assert INTERRUPTED_GRACE + TIDYING < 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_and_its_like_end_what_runs_and_start_nothing_more(number: signal.Signals) -> None:
-    """Within two seconds, and every host has an end."""
-    started = threading.Event()
+    """Every host has an end."""
 
     def work(turn: Turn) -> None:
         if turn.name == "host0":
             return
         if turn.name == "host2":
-            started.set()
+            interrupt(number)
         hang(turn)
 
-    thread = interrupt_when(started, number)
     began = time.monotonic()
     results = run(work, Limits(forks=2))
-    thread.join()
 
     assert results.interrupted == number
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < QUICKLY
     assert causes(results) == {name: "ok" if name == "host0" else CANCELLED for name in HOSTS}
     assert str(results.outcomes[2].failure) == "host2 was interrupted"
     assert str(results.outcomes[9].failure) == "host9 was not tried: interrupted before its turn"
@@ -250,63 +257,64 @@ def test_ctrl_c_and_its_like_end_what_runs_and_start_nothing_more(number: signal
 
 def test_ctrl_c_waits_for_no_host_that_does_not_answer() -> None:
     """What became of its command nobody knows."""
-    started, release = threading.Event(), threading.Event()
+    release = threading.Event()
 
     def work(turn: Turn) -> None:
         turn.start()
-        started.set()
+        interrupt()
         release.wait(30)
 
-    thread = interrupt_when(started)
     began = time.monotonic()
     results = run(work, names=["a"])
     taken = time.monotonic() - began
     release.set()
-    thread.join()
 
-    assert taken < 2
+    assert taken < QUICKLY
     assert causes(results) == {"a": UNKNOWN}
 
 
 def test_a_host_that_was_given_up_may_still_put_away_what_it_was_writing() -> None:
-    """Our end would be its thread's."""
-    started, given_up, tidy = threading.Event(), threading.Event(), threading.Event()
+    """Our end would be its thread's. A busy machine may have no time for that once; nobody waited for, it never has."""
+    assert any(puts_away_after_it_was_given_up() for _ in range(5))
+
+
+def puts_away_after_it_was_given_up() -> bool:
+    """Return whether a host's thread got that far before the end of the run."""
+    given_up, tidy = threading.Event(), threading.Event()
 
     def work(turn: Turn) -> None:
         turn.start()
-        started.set()
+        interrupt()
         given_up.wait(30)
-        threading.Event().wait(0.02)  # the caller's thread goes on
+        time.sleep(0.02)  # it takes a moment, in which the caller's thread goes on
         tidy.set()
 
     def tell(event: Event | None) -> None:
         if isinstance(event, Outcome):
             given_up.set()
 
-    thread = interrupt_when(started)
     results = fanout.run(["a"], work, Limits(), tell)
-    thread.join()
+    in_time = tidy.is_set()
 
     assert causes(results) == {"a": UNKNOWN}
-    assert tidy.is_set()
+    return in_time
 
 
 def test_the_second_ctrl_c_ends_at_once() -> None:
     """As everywhere."""
-    started, release = threading.Event(), threading.Event()
+    release = threading.Event()
     before = signal.getsignal(signal.SIGINT)
 
     def work(turn: Turn) -> None:
-        started.set()
+        interrupt()
         turn.halt.sleep(10)
-        os.kill(os.getpid(), signal.SIGINT)
+        if turn.halt.failure:  # the first was heard
+            interrupt()
         release.wait(30)
 
-    thread = interrupt_when(started)
     with pytest.raises(KeyboardInterrupt):
         run(work, names=["a"])
     release.set()
-    thread.join()
 
     assert signal.getsignal(signal.SIGINT) is before
 
