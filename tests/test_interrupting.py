@@ -36,7 +36,7 @@ def test_each_is_heard_with_its_number(number: signal.Signals) -> None:
     heard: list[int] = []
     before = handlers()
     with interruptions(heard.append):
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
 
     assert (heard, handlers()) == ([number], before)
 
@@ -47,7 +47,7 @@ def test_what_is_sent_twice_is_heard_once(number: signal.Signals) -> None:
     heard: list[int] = []
     with interruptions(heard.append):
         for each in (number, number, signal.SIGTERM):
-            os.kill(os.getpid(), each)
+            signal.raise_signal(each)
 
     assert heard == [number]
 
@@ -56,8 +56,8 @@ def test_what_is_sent_twice_is_heard_once(number: signal.Signals) -> None:
 def test_ctrl_c_after_any_of_them_ends_at_once(number: signal.Signals) -> None:
     """A person knows what he does."""
     with pytest.raises(KeyboardInterrupt), interruptions(lambda _: None):
-        os.kill(os.getpid(), number)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(number)
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_what_is_ignored_stays_so() -> None:
@@ -66,7 +66,7 @@ def test_what_is_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with interruptions(heard.append):
-            os.kill(os.getpid(), signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)
         assert (heard, signal.getsignal(signal.SIGHUP)) == ([], signal.SIG_IGN)
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -76,7 +76,7 @@ def test_what_is_ignored_stays_so() -> None:
 def test_raised_it_knows_its_exit_status(number: signal.Signals, status: int) -> None:
     """128 + n, as a shell says it."""
     with pytest.raises(KeyboardInterrupt) as caught, interruptions(raise_interrupted):
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
 
     assert getattr(caught.value, "exit_status", None) == status
 

@@ -440,6 +440,7 @@ def test_file_with_another_hash_is_not_installed(real: Real, installer: str) -> 
     )
 
 
+@pytest.mark.speed
 def test_warm_it_costs_less_than_60_ms(real: Real) -> None:
     use_uv(real)
     real.run("--version")

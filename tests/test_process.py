@@ -119,10 +119,10 @@ def test_a_deadline_ends_the_program_and_its_children(tmp_path: Path) -> None:
     """Within the deadline, and nothing of it goes on."""
     started = time.monotonic()
     with pytest.raises(TimedOut) as caught:
-        process.run(*sh('sleep 60 & echo $! > "$1"; wait', str(tmp_path / "pid")), deadline=0.3)
+        process.run(*sh('sleep 60 & echo $! > "$1"; wait', str(tmp_path / "pid")), deadline=5)
 
-    assert str(caught.value) == "sh did not end within 0.3 s"
-    assert time.monotonic() - started < 5
+    assert str(caught.value) == "sh did not end within 5 s"
+    assert time.monotonic() - started < 30
     grandchild = int((tmp_path / "pid").read_text())
     until(lambda: running.identify(grandchild) is None, what="end of the grandchild")
 

@@ -49,6 +49,10 @@ class Fakes:
         """Return what each `tailscale up` was started with, in order."""
         return self._notes("ups.jsonl")
 
+    def statuses(self) -> list[dict[str, Any]]:
+        """Return each status that a tailscaled gave, in order."""
+        return self._notes("statuses.jsonl")
+
     def _notes(self, name: str) -> list[dict[str, Any]]:
         path = self.home / name
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

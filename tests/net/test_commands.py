@@ -135,17 +135,6 @@ def test_a_key_typed_after_a_refusal_is_saved_once_it_is_accepted(inv: Inv, fake
     assert inv("vault.get", ITEM).stdout == f"{GOOD}\n"
 
 
-def test_the_time_from_a_refusal_to_the_next_question_is_short(fakes: Fakes) -> None:
-    with terminal("net.up") as child:
-        child.expect_exact(PROMPT)
-        begin = time.monotonic()
-        child.sendline("tskey-auth-bad")
-        child.expect_exact(PROMPT)
-        elapsed = time.monotonic() - begin
-
-    assert elapsed < 3.0  # 0.3 on a quiet machine: the benchmark holds that
-
-
 def test_enter_shows_the_address_for_signing_in(inv: Inv, fakes: Fakes) -> None:
     """Whole: what is masked cannot be opened."""
     with terminal("net.up") as child:
@@ -201,9 +190,9 @@ def test_a_second_terminal_waits_and_then_finds_the_network_up(fakes: Fakes) -> 
     """Only one of them asks."""
     with terminal("net.up") as first:
         first.expect_exact(PROMPT)
+        asked = len(fakes.statuses())
         with terminal("net.up") as second:
-            second.expect(pexpect.TIMEOUT, timeout=0.7)
-            assert PROMPT not in (second.before or "")
+            until(lambda: len(fakes.statuses()) > asked, what="second command that found it down", seconds=20)
             first.sendline(GOOD)
             assert ending(first)[0] == 0
             status, shown = ending(second)
