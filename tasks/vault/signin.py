@@ -3,6 +3,7 @@
 Signing in happens once per account and machine, unlocking once per chain of commands.
 """
 
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from tasks.vault.complaints import SIGN_IN
 from tasks.vault.twostep import SecondStep
 
 LOCK_DEADLINE = 120.0  # seconds; a sign-in takes five, and a person may be typing a code
-REWRITING = 0.1  # seconds; microseconds are usual, but a busy machine may stop bw in between
+REWRITING = 2.0  # seconds; microseconds are usual, but a busy machine may stop bw in between
+LOOK = 0.01
 TRIES = 3  # as sudo and rbw give
 NO_DATA = 100  # bytes; bw empties a damaged data.json to 24 of them, and one with an account has thousands
 
@@ -37,18 +39,30 @@ class Person:
 def is_new(account: Account) -> bool:
     """Whether bw's data folder has no account yet, so that asking bw would only cost time.
 
-    bw truncates the file, then writes it (lowdb's FileSync): what looks empty is looked at again.
+    bw truncates the file, then writes it (lowdb's FileSync): what is no JSON yet is looked at again.
     """
-    data = account.folder / "data.json"
-    return _is_empty(data) and (not data.exists() or _is_empty(data, after=REWRITING))
+    data, end = account.folder / "data.json", time.monotonic() + REWRITING
+    while (head := _head(data)) is not None and len(head) < NO_DATA:
+        if _is_json(head) or time.monotonic() > end:
+            return True
+        time.sleep(LOOK)
+    return head is None
 
 
-def _is_empty(data: Path, after: float = 0.0) -> bool:
-    time.sleep(after)
+def _head(data: Path) -> bytes | None:
     try:
-        return data.stat().st_size < NO_DATA
+        with data.open("rb") as file:
+            return file.read(NO_DATA)
     except OSError:
-        return True
+        return None
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def sign_in(account: Account, person: Person) -> Secret | None:

@@ -1,7 +1,6 @@
 """The Bitwarden vault as a store, over the fake bw: what is written, when it is refused, what is said."""
 
 import json
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +8,7 @@ import pytest
 
 from tasks.errors import Failure
 from tasks.secret import Secret
+from tasks.vault.bitwarden import RACE
 from tasks.vault.saving import save_password
 from tasks.vault.store import Conflict, Item, NoSuchItem, State
 from tests.vault.conftest import FakePlace, login
@@ -148,15 +148,18 @@ def test_of_two_items_made_at_one_moment_the_later_gives_way(fake: FakePlace, ma
 
 def test_two_items_of_one_name_are_looked_at_again_while_one_may_go(fake: FakePlace) -> None:
     """A third machine that reads between is not told of a double that its maker is taking away."""
-    young = (datetime.now(UTC) - timedelta(seconds=27)).isoformat()
-    fake.serve(login("key", "one"), login("key", "two", creationDate=young))
-    started = time.monotonic()
+    store = fake.store()
+    store.list()  # whatever has to start has started
+    made = datetime.now(UTC) - timedelta(seconds=RACE - 6)
+    fake.serve(login("key", "one"), login("key", "two", creationDate=made.isoformat()))
+    store._session.sync(force=True)
+    before = fake.syncs()
     with pytest.raises(Failure) as caught:
-        fake.store().get("key")
+        store.get("key")
 
     assert caught.value.cause == "ambiguous"
-    assert time.monotonic() - started > 2
-    assert fake.syncs() >= 2
+    assert datetime.now(UTC) >= made + timedelta(seconds=RACE)
+    assert fake.syncs() >= before + 2
 
 
 def test_a_clock_that_is_far_off_makes_nobody_wait_for_a_double(fake: FakePlace) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from tasks import files
 from tasks.errors import Failure
 from tasks.secret import Secret
 from tasks.vault.signin import REWRITING, Person, is_new, parse_session, password_of, sign_in
@@ -79,12 +80,19 @@ def test_a_data_file_that_bw_is_writing_is_no_new_account(fake: FakePlace) -> No
     data = fake.account.folder / "data.json"
     content = data.read_text()
     data.write_text("")
-    writer = threading.Timer(REWRITING / 4, data.write_text, [content])
+    writer = threading.Timer(REWRITING / 20, data.write_text, [content])
     writer.start()
 
     assert not is_new(fake.account)
     writer.join()
-    data.write_text("{}")
-    assert is_new(fake.account)
+
+
+def test_a_data_file_that_stays_empty_or_has_no_account_is_new(fake: FakePlace) -> None:
+    """bw empties a damaged one, and one whose writing was cut short stays so."""
+    files.private_folder(fake.account.folder)
+    data = fake.account.folder / "data.json"
+    for content in ("", '{\n  "stateVersion": 70\n}'):
+        data.write_text(content)
+        assert is_new(fake.account)
     data.unlink()
     assert is_new(fake.account)
