@@ -14,7 +14,18 @@ from tasks.process import run
 from tests.conftest import Ended, Home, run_inv, variables
 
 HOST = "web1"
+LONG = 86_400 + 10 * os.getpid()  # seconds, in which nobody else on this machine sleeps
 CALL = 20.0  # seconds for one call of headscale's command line on a busy machine
+
+
+def nap(number: int = 0) -> str:
+    """Return the one of ten commands that last longer than any test, and are of this run alone."""
+    return f"sleep {LONG + number}"
+
+
+def napping(command: str) -> list[int]:
+    """Return the processes that run it: this machine is all hosts at once."""
+    return [each.pid for each in running.own_processes() if " ".join(each.argv) == command]
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from tasks import running
-from tasks.loopback import free_port
+from tasks.remote.following import MAY_RUN
 from tests.conftest import ROOT, Ended, Home, run_inv, variables
+from tests.real.conftest import nap, napping
 from tests.real.failing import FAILING, HEALTHY, OFFLINE, TAILNET
 from tests.remote.crowd import listener, silent
 from tests.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 TIMEOUT = 14  # seconds; longer than the ten that a server has for its banner
 KEY = r"ssh-ed25519 SHA256:\S+"
 # What is said of each: the class, the words of the error, and why.
@@ -46,7 +46,8 @@ SAID = {
     ),
     "killed": ("remote", r"the remote command was killed by SIGKILL", r""),
     "cut": ("unknown", r"connection to cut lost, outcome unknown", r".+"),
-    "hangs": ("timed-out", rf"hangs was not done within {TIMEOUT} s", r""),
+    # On a busy machine its end may come too late to be heard of.
+    "hangs": ("timed-out|unknown", rf"hangs was not done within {TIMEOUT} s", rf"({MAY_RUN})?"),
     "exit3": ("remote", r"exit 3", r""),
 }
 WORST = 77  # refused
@@ -65,12 +66,12 @@ class Failing:
             "killed": "kill -KILL $$",
             # sshd's own process for this connection, which then hangs up; killed hard, newer ones lock the client out.
             "cut": "echo so far; sleep 1; kill -TERM $PPID; sleep 3",
-            "hangs": "sleep 86403",
+            "hangs": nap(),
             "exit3": "exit 3",
         }
         cases = " ".join(f"*' {self.ports[name]}') {line};;" for name, line in own.items())
         command = f'case "$SSH_CONNECTION" in {cases} *) echo fine;; esac'
-        with listener(silent, self.ports["nobanner"]), full(self.ports["full"]):
+        with full(self.ports["full"]):
             return run_inv(
                 *("remote.run", "--hosts=failing,healthy,xyzzy", f"--timeout={TIMEOUT}s", *words),
                 f"--command={command}",
@@ -83,20 +84,21 @@ class Failing:
 def lab(session_home: Home, real_programs: dict[str, str]) -> Iterator[Failing]:
     """Bring it up once, and wait until the tailnet knows that one node has gone."""
     environment = {**os.environ, **variables(session_home), **real_programs, "TAILNET": TAILNET, "CI": "1"}
-    silent_port, answer = free_port(), session_home.temporary / "ports.json"
+    answer = session_home.temporary / "ports.json"
 
     def failing(*words: str) -> None:
         argv = [sys.executable, "-m", "tests.real.failing", *words]
         subprocess.run(argv, cwd=ROOT, env=environment, check=True, timeout=120)
 
-    try:
-        failing("up", str(silent_port), str(answer))
-        up = run_inv("net.up", environment=environment, deadline=90)
-        assert up.exit_status == 0, up.stderr
-        until(lambda: is_offline(environment), what="the tailnet's news of the node that has gone", seconds=60)
-        yield Failing(environment, {**json.loads(answer.read_text()), "nobanner": silent_port})
-    finally:
-        failing("down")
+    with listener(silent) as silent_port:
+        try:
+            failing("up", str(silent_port), str(answer))
+            up = run_inv("net.up", environment=environment, deadline=90)
+            assert up.exit_status == 0, up.stderr
+            until(lambda: is_offline(environment), what="the tailnet's news of the node that has gone", seconds=60)
+            yield Failing(environment, json.loads(answer.read_text()))
+        finally:
+            failing("down")
 
 
 def is_offline(environment: dict[str, str]) -> bool:
@@ -111,8 +113,11 @@ def full(port: int) -> Iterator[None]:
     with contextlib.ExitStack() as held:
 
         def refuses() -> bool:
-            client = held.enter_context(socket.create_connection(("127.0.0.1", port)))
-            return not client.recv(100).startswith(b"SSH-")
+            try:
+                client = held.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+                return not client.recv(100).startswith(b"SSH-")
+            except OSError:
+                return False  # it is just becoming itself again
 
         until(refuses, what="an sshd that takes no further login", seconds=20)
         yield
@@ -134,7 +139,8 @@ def test_twelve_hosts_fail_in_twelve_ways_in_one_document(lab: Failing) -> None:
         assert (hosts[name]["ok"], hosts[name]["stdout"], hosts[name]["tries"]) == (True, "fine\n", 1)
     for name, (cause, error, why) in SAID.items():
         said = hosts[name]
-        assert (said["ok"], said["cause"]) == (False, cause), said
+        assert not said["ok"], said
+        assert re.fullmatch(cause, str(said["cause"])), said
         assert re.fullmatch(error, str(said["error"])), said
         assert re.fullmatch(why, str(said["why"] or "")), said
     assert (hosts["killed"]["signal"], hosts["killed"]["exit_status"], hosts["exit3"]["exit_status"]) == (
@@ -143,8 +149,10 @@ def test_twelve_hosts_fail_in_twelve_ways_in_one_document(lab: Failing) -> None:
         3,
     )
     assert (hosts["cut"]["stdout"], hosts["cut"]["tries"]) == ("so far\n", 1)
-    assert json.loads(ended.stdout)["counts"] == {"hosts": 15, "done": 3, "cancelled": 0, "unknown": 1, "failed": 11}
-    until(lambda: not sleepers(), what="end of the command that hung")
+    unknown = 1 + (hosts["hangs"]["cause"] == "unknown")
+    counts = {"hosts": 15, "done": 3, "cancelled": 0, "unknown": unknown, "failed": 12 - unknown}
+    assert json.loads(ended.stdout)["counts"] == counts
+    until(lambda: not napping(nap()), what="end of the command that hung")
 
 
 def test_the_same_run_for_people(lab: Failing) -> None:
@@ -156,9 +164,4 @@ def test_the_same_run_for_people(lab: Failing) -> None:
     assert sorted(ended.stdout.splitlines()) == sorted([*(f"{name} | fine" for name in HEALTHY), f"{'cut':8} | so far"])
     for name, (_, error, _) in SAID.items():
         assert any(re.search(error, line) for line in said[name]), (name, ended.stderr)
-    assert "3 of 15 done, 11 failed, 1 unknown in " in ended.stderr
-
-
-def sleepers() -> list[int]:
-    """Return the remote commands that still run: this machine is all hosts at once."""
-    return [each.pid for each in running.own_processes() if each.argv == ("sleep", "86403")]
+    assert re.search("\\b3 of 15 done, (11 failed, 1|10 failed, 2) unknown in ", ended.stderr)

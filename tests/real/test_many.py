@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tasks import running
 from tasks.benchmark_measure import measure
 from tasks.lab.hosts import ALWAYS_TAILSCALE_SSH
+from tasks.remote.following import MAY_RUN
 from tests.conftest import INV, ROOT, Ended, Home, run_inv, variables
+from tests.real.conftest import nap, napping
 from tests.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 HOSTS = 24
 FORKS = 8
 TAILNET = "many"
@@ -70,9 +72,9 @@ def fleet(session_home: Home, real_programs: dict[str, str]) -> Iterator[Fleet]:
         python(DOWN)
 
 
-def sleepers(seconds: int) -> list[int]:
-    """Return the remote commands that still run: this machine is all hosts at once."""
-    return [each.pid for each in running.own_processes() if each.argv == ("sleep", str(seconds))]
+def end_together(said: str, *words: str) -> bool:
+    """Whether no host was done, and all came to one of these ends: on a busy machine some are heard of too late."""
+    return re.search(rf"\b0 of {HOSTS} done(, \d+ ({'|'.join(words)}))+ in ", said) is not None
 
 
 def test_no_host_is_lost(fleet: Fleet) -> None:
@@ -96,26 +98,28 @@ def test_a_run_has_two_threads_a_host_at_any_moment(fleet: Fleet) -> None:
 
 def test_ctrl_c_ends_the_processes_on_the_hosts(fleet: Fleet) -> None:
     """Those that ignore SIGTERM too, and says what became of each host."""
-    child = fleet.start("--command=trap '' TERM; sleep 86401")
-    until(lambda: len(sleepers(86401)) == FORKS, what="command on every fork", seconds=60)
+    command = nap(1)
+    child = fleet.start(f"--command=trap '' TERM; {command}")
+    until(lambda: len(napping(command)) == FORKS, what="command on every fork", seconds=60)
     threads = len(list(Path(f"/proc/{child.pid}/task").iterdir()))
     child.send_signal(signal.SIGINT)
-    _, said = child.communicate(timeout=10)
+    _, said = child.communicate(timeout=60)
 
     assert child.returncode == 130
     assert threads <= 2 * FORKS + 8
-    assert f"0 of {HOSTS} done, {HOSTS} cancelled in " in said
-    until(lambda: not sleepers(86401), what="end of every remote process")
+    assert end_together(said, "cancelled", "unknown"), said
+    until(lambda: not napping(command), what="end of every remote process")
 
 
 def test_a_timeout_ends_the_whole_process_group_on_the_host(fleet: Fleet) -> None:
     """The shell, and what it started."""
-    ended = fleet.run("--timeout=4s", "--command=sleep 86402 & sleep 86402; echo never")
+    command = nap(2)
+    ended = fleet.run("--timeout=4s", f"--command={command} & {command}; echo never")
 
     assert ended.exit_status == 75
     assert "never" not in ended.stdout
-    assert f"0 of {HOSTS} done, {HOSTS} failed in " in ended.stderr
-    until(lambda: not sleepers(86402), what="end of every remote process")
+    assert end_together(ended.stderr, "failed", "unknown"), ended.stderr
+    until(lambda: not napping(command), what="end of every remote process")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -123,41 +127,44 @@ def test_a_cancelled_job_and_a_closed_terminal_end_the_processes_on_the_hosts(
     fleet: Fleet, number: signal.Signals
 ) -> None:
     """As Ctrl-C does."""
-    child = fleet.start("--command=sleep 86403")
-    until(lambda: len(sleepers(86403)) == FORKS, what="command on every fork", seconds=60)
+    command = nap(3)
+    child = fleet.start(f"--command={command}")
+    until(lambda: len(napping(command)) == FORKS, what="command on every fork", seconds=60)
     child.send_signal(number)
-    _, said = child.communicate(timeout=10)
+    _, said = child.communicate(timeout=60)
 
     assert child.returncode == 128 + number
-    assert f"0 of {HOSTS} done, {HOSTS} cancelled in " in said
-    until(lambda: not sleepers(86403), what="end of every remote process")
+    assert end_together(said, "cancelled", "unknown"), said
+    until(lambda: not napping(command), what="end of every remote process")
 
 
 @pytest.mark.parametrize(
-    "command",
-    ["sleep 86404", "sleep 86404 & sleep 86404; echo never", "trap '' TERM; sleep 86404 | sleep 86404; sleep 86404"],
+    "line", ["{0}", "{0} & {0}; echo never", "trap '' TERM; {0} | {0}; {0}"], ids=["one", "a group", "a trap"]
 )
-def test_a_timeout_ends_everything_under_tailscale_ssh_too(fleet: Fleet, command: str) -> None:
+def test_a_timeout_ends_everything_under_tailscale_ssh_too(fleet: Fleet, line: str) -> None:
     """Which passes no signal on, and has every command in its daemon's own process group."""
-    words = ("remote.run", f"--hosts={ALWAYS_TAILSCALE_SSH}", "--timeout=4s", f"--command={command}")
-    ended = run_inv(*words, environment=fleet.environment, deadline=30)
+    command = nap(4)
+    words = ("remote.run", f"--hosts={ALWAYS_TAILSCALE_SSH}", "--timeout=4s", f"--command={line.format(command)}")
+    ended = run_inv(*words, environment=fleet.environment, deadline=60)
 
     assert (ended.exit_status, ended.stdout) == (75, "")
-    assert "1 failed in " in ended.stderr
-    until(lambda: not sleepers(86404), what="end of every remote process")
+    assert re.search("1 (failed|unknown) in ", ended.stderr)
+    until(lambda: not napping(command), what="end of every remote process")
 
 
 def test_ctrl_c_ends_one_hosts_command_under_tailscale_ssh(fleet: Fleet) -> None:
-    """And then there is nothing to be said about it."""
-    argv = [str(INV), "remote.run", f"--host={ALWAYS_TAILSCALE_SSH}", "--", "sleep", "86405"]
+    """And then there is nothing to be said about it, unless a busy machine took too long to tell of its end."""
+    command = nap(5)
+    argv = [str(INV), "remote.run", f"--host={ALWAYS_TAILSCALE_SSH}", "--", *command.split()]
     environment = {**os.environ, **fleet.environment}
     with subprocess.Popen(argv, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as child:
-        until(lambda: sleepers(86405), what="command", seconds=30)
+        until(lambda: napping(command), what="command", seconds=30)
         child.send_signal(signal.SIGINT)
-        _, said = child.communicate(timeout=10)
+        _, said = child.communicate(timeout=60)
 
-    assert (child.returncode, said) == (130, "interrupted\n")
-    until(lambda: not sleepers(86405), what="end of the remote process")
+    assert child.returncode == 130
+    assert said in {"interrupted\n", f"interrupted: {ALWAYS_TAILSCALE_SSH}: {MAY_RUN}\n"}
+    until(lambda: not napping(command), what="end of the remote process")
 
 
 def test_what_failed_is_run_once_more(fleet: Fleet, home: Home) -> None:

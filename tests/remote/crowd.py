@@ -60,9 +60,9 @@ class Crowd:
 
 
 @contextlib.contextmanager
-def listener(answer: Callable[[socket.socket], None], port: int = 0) -> Iterator[int]:
+def listener(answer: Callable[[socket.socket], None]) -> Iterator[int]:
     """Give the port of a server that treats each connection so, in a thread for each."""
-    with socket.create_server(("127.0.0.1", port)) as server:
+    with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=_accept, args=(server, answer))
         thread.start()
         try:
