@@ -46,7 +46,7 @@ NOT_INHERITED_EITHER = {
     "FORCE_COLOR",
     "SSH_AUTH_SOCK",
 }
-LEAK_GRACE = 3.0  # seconds that a process which is already ending may take
+LEAK_GRACE = 15.0  # seconds that a process which is already ending may take; only a failure needs them all
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def side(code: str) -> Side:
 
 def test_the_slower_side_misses_its_bound() -> None:
     """A side that takes longer than ratio times the other is said to miss."""
-    slow, quick = side("import time; time.sleep(0.4)"), side("pass")
+    slow, quick = side("import time; time.sleep(1)"), side("pass")
 
     assert _compare(Comparison("slow", slow, quick, 1.0), 1).kept is False
     assert _compare(Comparison("quick", quick, slow, 1.0), 1).kept is True

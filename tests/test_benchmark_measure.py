@@ -31,7 +31,7 @@ def test_a_small_program_is_small_however_large_we_are() -> None:
 
 def test_the_threads_of_a_measured_program_are_counted() -> None:
     """Its own, the first among them."""
-    code = "import threading, time\nfor _ in range(3): threading.Thread(target=time.sleep, args=(0.5,)).start()"
+    code = "import threading, time\nfor _ in range(3): threading.Thread(target=time.sleep, args=(2,)).start()"
 
     assert measure([sys.executable, "-c", code], environment={}, deadline=20).threads == 4
 

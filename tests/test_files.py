@@ -263,7 +263,7 @@ def test_a_busy_lock_names_who_holds_it(tmp_path: Path) -> None:
         with pytest.raises(Busy) as caught, files.lock(path, deadline=0.2):
             pass
 
-        assert 0.2 <= time.monotonic() - started < 2
+        assert 0.2 <= time.monotonic() - started < 20
         assert str(caught.value) == (
             f"another command holds {path} (pid {child.pid})\n  next: wait for it, or end it, then run this again"
         )

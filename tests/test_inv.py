@@ -197,7 +197,7 @@ def test_killed_in_the_middle_leaves_nothing_that_is_used(checkout: Checkout, ho
     until(checkout.installs, what="install")
     child.send_signal(signal.SIGKILL)
     gate.open("w").close()
-    child.communicate(timeout=10)
+    child.communicate(timeout=50)
 
     status, stdout, stderr = checkout.run("x")
 

@@ -167,7 +167,7 @@ def test_killing_starter_or_daemon_at_any_moment_leaves_the_next_start_working(d
         victim = daemon.api.server_pid()
         if dice.random() < 0.4 and victim is not None:
             os.kill(victim, signal.SIGKILL)
-        with files.lock(daemon.lock, deadline=1):
+        with files.lock(daemon.lock, deadline=20):
             started(daemon)
 
         assert probe(daemon) is not None
@@ -233,7 +233,7 @@ def test_a_stranger_on_the_port_is_named_before_anything_starts(daemon: Daemon, 
     assert found.what.startswith(f"the proxy's port 127.0.0.1:{daemon.proxy_port} is taken by ")
     assert f"(pid {os.getpid()}, user " in found.what
     assert found.next_step == f"end that program, or set TS_SOCKS5_SERVER=127.0.0.1:{daemon.proxy_port + 1}"
-    assert time.monotonic() - begin < 5.0
+    assert time.monotonic() - begin < 10.0  # in which one that started would have been given up
     assert (fakes.daemons(), daemon.socket.exists()) == ([], False)
 
 
@@ -276,7 +276,7 @@ def test_a_daemon_that_hangs_is_replaced(daemon: Daemon) -> None:
 
     begin = time.monotonic()
     started(daemon)
-    assert time.monotonic() - begin < 10.0
+    assert time.monotonic() - begin < 40.0
     assert pid_of(daemon) != hung
 
 
@@ -358,10 +358,10 @@ def test_a_daemon_that_never_becomes_ready_is_ended_at_the_deadline(
 ) -> None:
     """Its socket may be there, its port may be open: both must answer."""
     fakes.order(daemon=fault)
-    found = failure(lambda: started(daemon, deadline=0.5))
+    found = failure(lambda: started(daemon, deadline=3.0))  # it has to be up by then, to be seen
 
     assert isinstance(found, TimedOut)
-    assert found.what == "tailscaled was not ready within 0.5 s"
+    assert found.what == "tailscaled was not ready within 3 s"
     assert running.identify(fakes.daemons()[0]["pid"]) is None
     assert not daemon.socket.exists()
 
@@ -480,10 +480,10 @@ def test_ctrl_c_while_it_starts_ends_it(daemon: Daemon, fakes: Fakes) -> None:
     child = starter(daemon)
     until(fakes.daemons, what="start of the daemon")
     child.send_signal(signal.SIGINT)
-    child.wait(10)
+    child.wait(30)
 
     assert running.identify(fakes.daemons()[0]["pid"]) is None
-    with files.lock(daemon.lock, deadline=0.1):
+    with files.lock(daemon.lock, deadline=5):
         pass
 
 

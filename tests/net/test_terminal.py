@@ -260,7 +260,8 @@ def test_no_descriptor_is_left(fakes: Fakes) -> None:
     for _ in range(5):
         replay(fakes, ("print", "backend error: no\n"), ("wait", None))
 
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    # Not equal: a thread of another test may close its own meanwhile.
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_silence_of_the_server_is_told_once(fakes: Fakes) -> None:

@@ -16,6 +16,7 @@ from tasks.tailnet import NOT_ROUTED, Peer
 from tests.remote import servers
 from tests.remote.conftest import WEB, tailnet
 
+QUICKLY = 20.0  # seconds; what takes longer waits for the proxy or has patience, which have sixty here
 DESTINATION = Destination("web", "web.tail.test", 22, "web.tail.test", WEB)
 
 
@@ -65,10 +66,10 @@ def test_a_closed_port_is_told_at_once_in_the_daemons_words(world: World) -> Non
     started = time.monotonic()
 
     assert (
-        str(world.failure())
+        str(world.failure(patience=60))
         == f"port 22 of web is closed: {world.words}\n  next: start its ssh server, or set ansible_port"
     )
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < QUICKLY
 
 
 @pytest.mark.parametrize(
@@ -100,10 +101,11 @@ def test_an_offline_machine_is_told_before_the_proxy_gives_up(world: World) -> N
     """The control server knows; its word is tried for two seconds, not for the proxy's five."""
     world.peer = dataclasses.replace(WEB, online=False)
     world.proxy.routes["web.tail.test:22"] = servers.SILENT
+    world.proxy.slow = 60
     started = time.monotonic()
 
     assert world.failure(dataclasses.replace(DESTINATION, peer=world.peer)).what == "web is offline"
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < QUICKLY
 
 
 def test_a_router_that_is_offline_is_named(world: World) -> None:
@@ -166,15 +168,16 @@ def test_silence_is_waited_out_with_one_line_and_ends_as_a_timeout(world: World)
 def test_a_machine_that_answers_pings_and_drops_us_is_told_without_patience(world: World) -> None:
     """Policy, shields or firewall: the proxy's five seconds are not waited for."""
     world.proxy.routes["web.tail.test:22"] = servers.SILENT
+    world.proxy.slow = 60
     world.pings = True
     started = time.monotonic()
 
-    barred = world.failure()
+    barred = world.failure(patience=60)
 
     assert isinstance(barred, Unavailable)
     assert barred.what == "port 22 of web does not let us in, though the machine answers"
     assert world.said == []
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < QUICKLY
 
 
 def test_a_path_that_comes_up_meanwhile_is_used(world: World) -> None:

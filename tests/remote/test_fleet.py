@@ -71,7 +71,6 @@ def cut(channel: paramiko.Channel) -> None:
     channel.get_transport().close()
 
 
-@pytest.mark.timeout(50)
 def test_twelve_hosts_fail_in_twelve_ways_and_two_do_not(
     crowd: Crowd, serve: Serve, stack: contextlib.ExitStack
 ) -> None:

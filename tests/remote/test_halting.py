@@ -51,4 +51,4 @@ def test_a_sleep_ends_with_the_word() -> None:
     began = time.monotonic()
     halt.sleep(30)
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
