@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tasks import files, process
 from tasks.lab.headscale import DOMAIN
-from tasks.lab.hosts import Machine, SSHD_CONFIGURATION, make_key, user_name
-from tasks.loopback import free_port, is_free
+from tasks.lab.hosts import SSHD_CONFIGURATION, Machine, make_key
+from tasks.loopback import free_port
 
 GROUP = "fleet"
 
