@@ -38,6 +38,7 @@ def hand_over(words: list[str]) -> None:
 
 def hand_over_thoroughly(words: list[str]) -> None:
     """Do the same with patience and with every check of the suite; say on stderr why it fails."""
+    _speak_where_ssh_does()
     sys.path.insert(0, __file__.rpartition("/tasks/")[0])
     from tasks import console
     from tasks.errors import Failure
@@ -62,6 +63,25 @@ def _hand_over_by_the_suite(words: list[str], say: "Callable[[str], None]") -> N
     there = destination.locate(names.host_name(host), names.port(port), api.status(), api.resolve)
     with Dialler(Proxy(address, int(proxy_port)), api.status, api.dial_error, say).connect(there) as connected:
         _send(connected.fileno())
+
+
+def _speak_where_ssh_does() -> None:
+    """Take ssh's own stderr where ours is /dev/null, which ssh makes it when it is to keep the connection.
+
+    Ansible does so always (ControlPersist), and would show none of our words. Nothing here or later waits for a reader.
+    """
+    flags = posix.O_WRONLY | posix.O_APPEND | posix.O_NONBLOCK | posix.O_NOCTTY
+    try:
+        if posix.fstat(2).st_rdev == posix.stat("/dev/null").st_rdev:
+            posix.dup2(posix.open(f"/proc/{_ssh()}/fd/2", flags), 2)
+    except OSError:
+        pass  # it stays unsaid, as before
+
+
+def _ssh() -> int:
+    """Return the process that made our socket. Not our parent: that would be another one once ssh has gone."""
+    credentials = _socket.socket(fileno=posix.dup(0)).getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[:4], sys.byteorder)
 
 
 def _is_peer(daemon: str, host: str) -> bool:

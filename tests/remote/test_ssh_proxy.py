@@ -1,6 +1,8 @@
 """The ProxyCommand as ssh sees it: a program on a socket pair, from which a connected descriptor comes."""
 
 import contextlib
+import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -25,14 +27,17 @@ class Ssh:
     daemon: Path
     proxy: servers.Socks
 
+    def command(self, host: str, port: int = 22, python: str = sys.executable) -> tuple[str, ...]:
+        """Return the program and its words."""
+        words = (python, str(self.daemon), f"127.0.0.1:{self.proxy.port}", host, str(port))
+        return sys.executable, "-I", "-S", ssh_proxy.__file__, *words
+
     def dial(self, host: str, port: int = 22, python: str = QUICK_ONLY) -> tuple[bytes, str]:
         """Return what the other end says first through the descriptor, and what the program says on stderr."""
         ours, its = socket.socketpair()
-        words = (python, str(self.daemon), f"127.0.0.1:{self.proxy.port}", host, str(port))
-        argv = (sys.executable, "-I", "-S", ssh_proxy.__file__, *words)
         with ours, its:
             ended = subprocess.run(
-                argv,
+                self.command(host, port, python),
                 stdin=its.fileno(),
                 stdout=its.fileno(),
                 stderr=subprocess.PIPE,
@@ -143,3 +148,48 @@ def test_what_is_no_host_name_is_told(ssh: Ssh, host: str) -> None:
     connected, said = ssh.dial(host, python=sys.executable)
 
     assert (connected, said) == (b"", f"error: expected a host name or an address, got {host!r}\n")
+
+
+def test_an_ssh_that_keeps_its_connection_shows_why_there_is_none(ssh: Ssh, home: Home) -> None:
+    """It gives its ProxyCommand /dev/null for stderr; Ansible's ssh is always such a one."""
+    options = {
+        "ProxyCommand": shlex.join(ssh.command("gone.tail.test")),
+        "ProxyUseFdpass": "yes",
+        "ControlMaster": "auto",
+        "ControlPath": home.runtime / "c",
+        "ControlPersist": "5",
+    }
+    words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    argv = ["ssh", "-F", "/dev/null", *words, "gone.tail.test", "true"]
+
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 255
+    assert "error: unknown host gone.tail.test: no machine of the tailnet has this name\n  next: " in ended.stderr
+
+
+KEEPING = """
+import socket, subprocess, sys
+
+ours, its = socket.socketpair()
+print(subprocess.run(sys.argv[1:], stdin=its, stdout=its, stderr=subprocess.DEVNULL).returncode)
+"""
+
+
+@pytest.mark.parametrize("kind", ["a full pipe", "a file"])
+def test_what_ssh_writes_to_is_not_waited_for_and_not_overwritten(ssh: Ssh, tmp_path: Path, kind: str) -> None:
+    """A pipe that takes no more gets nothing, a file gets one line more."""
+    log = tmp_path / "log"
+    log.write_text("earlier\n")
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    with os.fdopen(reader), os.fdopen(writer, "wb") as full, log.open("r+b") as file:
+        argv = [sys.executable, "-c", KEEPING, *ssh.command("192.0.2.1")]
+        stderr = full if kind == "a full pipe" else file
+        ended = subprocess.run(argv, stdout=subprocess.PIPE, stderr=stderr, timeout=60, check=False)
+
+    assert ended.stdout == b"0\n"
+    assert log.read_text().startswith("earlier\nerror: 192.0.2.1 is" if kind == "a file" else "earlier\n")
