@@ -69,17 +69,32 @@ def _split(text: str, mark: str) -> list[str]:
     return re.split(re.escape(mark) + r"\r?\n", text, maxsplit=1)
 
 
-def published_keys(peers: Iterable[Peer], own: str) -> str:
-    """Return a known_hosts of the keys that the tailnet publishes, and of those that our own revokes."""
+def published_keys(peers: Sequence[Peer], own: str) -> str:
+    """Return a known_hosts of the keys that the tailnet publishes, and of what our own says beside them.
+
+    That is what it revokes, and what it says of other ports: whoever asks for a machine by its name, as Ansible does,
+    is sent here for every port of it.
+    """
     lines = [
         f"{peer.dns_name} {key.kind} {key.blob}"
         for peer in peers
         for key in map(hostkeys.parse_key, peer.host_keys)
         if key
     ]
-    revoked = [line for line in hostkeys.parse(own) if line.marker == hostkeys.REVOKED]
-    lines += [f"{line.marker} {line.who} {line.key.kind} {line.key.blob}" for line in revoked]
+    publishing = [peer.dns_name for peer in peers if peer.host_keys]
+    for line in hostkeys.parse(own):
+        who = line.who if line.marker == hostkeys.REVOKED else _on_other_ports(line, publishing)
+        if who:
+            lines.append(f"{line.marker} {who} {line.key.kind} {line.key.blob}".lstrip())
     return "".join(f"{line}\n" for line in lines)
+
+
+def _on_other_ports(line: hostkeys.Line, names_on_usual: Iterable[str]) -> str:
+    """Return whom the line means beside machines on the usual port; a hash that is none of them means another port."""
+    if line.who.startswith(hostkeys.HASHED):
+        return "" if any(map(line.is_about, names_on_usual)) else line.who
+    patterns = [pattern for pattern in line.who.split(",") if pattern[:1] in {"[", "!"}]
+    return ",".join(patterns) if any(pattern[0] == "[" for pattern in patterns) else ""
 
 
 def left_out(hosts: Iterable[Host]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The text of the ssh configuration, the published keys, the marked section."""
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,3 +141,32 @@ def test_published_keys_come_with_what_our_own_known_hosts_revokes() -> None:
     assert openssh.published_keys(peers, f"web.tail.test {ED25519}\n@revoked * {ED25519} old\n") == (
         f"web.tail.test {ED25519}\n@revoked * {ED25519}\n"
     )
+
+
+def test_beside_published_keys_stands_what_our_own_says_of_other_ports(tmp_path: Path) -> None:
+    """Ansible asks for the machine by its name, whatever the port, and would find only the keys of the usual one."""
+    hashed = [_hashed(name, tmp_path) for name in ("web.tail.test", "[web.tail.test]:2200")]
+    own = [
+        f"[web.tail.test]:2222 {ED25519}",
+        f"web.tail.test,[web.tail.test]:23,!*odd* {ED25519}",
+        *hashed,
+        f"* {ED25519}",
+        f"@cert-authority [*.tail.test]:24 {ED25519}",
+    ]
+    published = openssh.published_keys([replace(WEB, host_keys=(ED25519,))], "\n".join(own))
+
+    assert published.splitlines() == [
+        f"web.tail.test {ED25519}",
+        f"[web.tail.test]:2222 {ED25519}",
+        f"[web.tail.test]:23,!*odd* {ED25519}",
+        hashed[1],
+        f"@cert-authority [*.tail.test]:24 {ED25519}",
+    ]
+
+
+def _hashed(name: str, folder: Path) -> str:
+    """Return a line as ssh-keygen hashes it."""
+    file = folder / "hashed"
+    file.write_text(f"{name} {ED25519}\n")
+    subprocess.run(["ssh-keygen", "-H", "-f", file], check=True, capture_output=True)
+    return file.read_text().strip()
