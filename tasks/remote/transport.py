@@ -8,6 +8,7 @@ import contextlib
 import functools
 import logging
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from tasks.remote.hostkeys import HostKey
 BANNER_SECONDS = 10.0
 CHANNEL_SECONDS = 15.0
 FAREWELL_SECONDS = 1.0
+LARGEST_KEY = 1024 * 1024
 LARGEST_PACKET = 256 * 1024
 FASTEST_CIPHER = "aes128-gcm@openssh.com"
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
@@ -213,6 +215,10 @@ def agent_keys() -> list[tuple[str, Key]]:
 @functools.lru_cache(maxsize=64)
 def load_key(path: Path) -> Key:
     """Read a private key, once for all hosts; PermissionError when it has a passphrase, ValueError when it is none."""
+    seen = path.stat()
+    # Reading a pipe would wait for its writer, reading /dev/zero would never end.
+    if not stat.S_ISREG(seen.st_mode) or seen.st_size > LARGEST_KEY:
+        raise ValueError("no key: not a file, or too large for one")
     try:
         return Key.from_path(path)
     except TypeError:

@@ -1,5 +1,6 @@
 """The protocol: which host key is asked for, what a server says to a login, what its failures are called."""
 
+import os
 import socket
 import subprocess
 import threading
@@ -125,6 +126,20 @@ def test_a_key_file_that_cannot_be_used_says_why(tmp_path: Path) -> None:
         transport.load_key(locked)
     with pytest.raises(ValueError):
         transport.load_key(nonsense)
+
+
+def test_what_is_no_file_or_a_huge_one_is_not_read_as_a_key(tmp_path: Path) -> None:
+    """A pipe would be waited for for ever, a device would fill the memory."""
+    pipe, huge = tmp_path / "pipe", tmp_path / "huge"
+    os.mkfifo(pipe)
+    with huge.open("wb") as file:
+        file.truncate(2**20 + 1)
+
+    for path in (pipe, huge, Path("/dev/zero"), tmp_path):
+        with pytest.raises(ValueError, match=r"^no key: not a file, or too large for one$"):
+            transport.load_key(path)
+    with pytest.raises(FileNotFoundError):
+        transport.load_key(tmp_path / "missing")
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
