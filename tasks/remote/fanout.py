@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from tasks import options
 from tasks.errors import Failure, Fleeting, RemoteExit, TimedOut, Unavailable
+from tasks.remote import room
 from tasks.remote.halting import Halt
 from tasks.remote.mailbox import Mailbox
 
@@ -120,7 +121,8 @@ def run(names: Sequence[str], work: Work, limits: Limits, tell: Tell, *, tick: f
     SIGHUP are like it) ends everything within two seconds; the second raises KeyboardInterrupt. BrokenPipeError when
     nobody reads our output.
     """
-    return _FanOut(names, work, limits, tell, tick).run()
+    with room.most_descriptors():
+        return _FanOut(names, work, limits, tell, tick).run()
 
 
 @dataclass
@@ -143,12 +145,7 @@ class _FanOut:
         self.waiting = deque(self.names)
         self.gate = threading.Semaphore(self.limits.connecting)
         with closing(self.events), self.events.interrupts(self.events.put):
-            threads = [
-                threading.Thread(target=self._work_through, name=THREAD, daemon=True)
-                for _ in range(min(self.limits.forks, len(self.names)))
-            ]
-            for thread in threads:
-                thread.start()
+            threads = room.start_threads(self._work_through, min(self.limits.forks, len(self.names)), THREAD)
             while len(self.outcomes) < len(self.names):
                 self._next()
             _let_finish(threads)
@@ -284,7 +281,7 @@ def _attempt(work: Work, turn: Turn) -> Failure | None:
     except BrokenPipeError:
         raise
     except BaseException as error:  # noqa: BLE001 - the end of a thread: a bug must not look like a host that hangs
-        return Failure(f"a bug in the Platform Manager: {type(error).__name__}: {error}")
+        return room.lack(error) or Failure(f"a bug in the Platform Manager: {type(error).__name__}: {error}")
     return None
 
 
