@@ -3,13 +3,14 @@
 import contextlib
 import os
 import re
+import select
 import selectors
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tasks.errors import Failure, Unavailable, UsageFailure, reason
 from tasks.interrupting import LONGEST_WAIT
@@ -60,13 +61,14 @@ def serve(forwards: Sequence[Forward], dial: Dial, tell: Tell) -> None:
             for key, _ in selector.select(LONGEST_WAIT):
                 assert isinstance(key.fileobj, socket.socket)
                 if client := door.take(key.fileobj):
-                    threading.Thread(target=_connect, args=(client, key.data, dial, door), daemon=True).start()
+                    _begin(client, key.data, dial, door)
 
 
 class Door:
-    """Takes clients in, and refuses them while descriptors have run out.
+    """Takes clients in, and refuses them while descriptors or threads have run out.
 
-    For that it keeps one: a client that is left in the backlog would be announced, and not be had, again and again.
+    For that it keeps a descriptor: a client that is left in the backlog would be announced, and not be had, again and
+    again.
     """
 
     def __init__(self, tell: Tell) -> None:
@@ -91,11 +93,11 @@ class Door:
         self._keep_one()
         return None
 
-    def tell_lack(self, error: OSError) -> None:
+    def tell_lack(self, error: OSError | RuntimeError) -> None:
         """Say why clients are refused: once, until one was served again."""
         if not self._told:
-            next_step = "end some, or start it with a higher `ulimit -n`"
-            self.tell(f"error: clients are refused: {reason(error)}\n  next: {next_step}")
+            why, limit = _lack(error)
+            self.tell(f"error: clients are refused: {why}\n  next: end some, or start it with a higher `{limit}`")
         self._told = True
 
     def served(self) -> None:
@@ -111,6 +113,13 @@ class Door:
     def _keep_one(self) -> None:
         with contextlib.suppress(OSError):
             self._spare = os.open(os.devnull, os.O_RDONLY)
+
+
+def _lack(error: OSError | RuntimeError) -> tuple[str, str]:
+    """Return what ran out, and the limit on it."""
+    if isinstance(error, OSError):
+        return reason(error), "ulimit -n"
+    return str(error), "ulimit -u"
 
 
 def _parsed(text: str) -> Forward:
@@ -132,6 +141,15 @@ def _listening(forward: Forward) -> Iterator[socket.socket]:
         yield listener
 
 
+def _begin(client: socket.socket, forward: Forward, dial: Dial, door: Door) -> None:
+    """Serve the client in a thread of its own; refuse it when there can be none."""
+    try:
+        threading.Thread(target=_connect, args=(client, forward, dial, door), daemon=True).start()
+    except RuntimeError as error:
+        door.tell_lack(error)
+        _reset(client)
+
+
 def _connect(client: socket.socket, forward: Forward, dial: Dial, door: Door) -> None:
     with client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -147,24 +165,63 @@ def _connect(client: socket.socket, forward: Forward, dial: Dial, door: Door) ->
             return
         door.served()
         with service:
-            back = threading.Thread(target=_pass_on, args=(service, client), daemon=True)
-            back.start()
-            _pass_on(client, service)
-            back.join()
+            _join(client, service)
 
 
-def _reset(client: socket.socket) -> None:
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    client.close()
+def _reset(end: socket.socket) -> None:
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    end.close()
 
 
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    """Pass bytes on until their end, and that end too; when either side breaks, break the other."""
+def _join(client: socket.socket, service: socket.socket) -> None:
+    """Pass bytes on both ways, and their ends too, until both ways have ended.
+
+    When either side breaks, the other hears no good end but a reset, unless it had its end already.
+    """
+    ways = [_OneWay(client, service), _OneWay(service, client)]
     try:
-        while data := source.recv(CHUNK):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
+        client.setblocking(False)
+        service.setblocking(False)
+        while ways := [way for way in ways if not way.ended]:
+            _await(ways)
+            for way in ways:
+                way.go_on()
     except OSError:
-        for end in (source, target):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        for way in ways:
+            if not way.ended:
+                _reset(way.target)
+
+
+@dataclass
+class _OneWay:
+    """Bytes from one socket to another, neither of which blocks."""
+
+    source: socket.socket
+    target: socket.socket
+    held: memoryview = field(default_factory=lambda: memoryview(b""))
+    ended: bool = False
+
+    @property
+    def awaited(self) -> tuple[int, int]:
+        """The descriptor that keeps it from going on, and what has to happen to that."""
+        return (self.target.fileno(), select.POLLOUT) if self.held else (self.source.fileno(), select.POLLIN)
+
+    def go_on(self) -> None:
+        """Pass on as much as goes without waiting."""
+        with contextlib.suppress(BlockingIOError):
+            self.held = self.held or memoryview(self.source.recv(CHUNK))
+            if self.held:
+                self.held = self.held[self.target.send(self.held) :]
+            else:
+                self.target.shutdown(socket.SHUT_WR)
+                self.ended = True
+
+
+def _await(ways: Sequence[_OneWay]) -> None:
+    wanted: dict[int, int] = {}
+    for descriptor, event in (way.awaited for way in ways):
+        wanted[descriptor] = wanted.get(descriptor, 0) | event
+    poller = select.poll()
+    for descriptor, events in wanted.items():
+        poller.register(descriptor, events)
+    poller.poll()

@@ -72,13 +72,18 @@ def service() -> Iterator[int]:
 
 
 FORWARDING = """
-import contextlib, resource, socket, sys
+import contextlib, re, resource, socket, sys, threading
 from pathlib import Path
 from tasks.errors import Unavailable
 from tasks.net import forwarding
 
 here, there, descriptors = map(int, sys.argv[1:4])
 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+if sys.argv[5] == "three threads":
+    # One takes its stack's size of the address space; 100 MB more are for everything else.
+    threading.stack_size(512 * 2**20)
+    used = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (used + 1636 * 2**20,) * 2)
 
 def dial(_):
     if not Path(sys.argv[4]).exists():
@@ -91,12 +96,21 @@ with contextlib.suppress(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def forwarding_to(there: int, online: Path, *, port: int, descriptors: int = 256) -> Iterator["subprocess.Popen[str]"]:
+def forwarding_to(
+    there: int, online: Path, *, port: int, descriptors: int = 256, threads: str = "many threads"
+) -> Iterator["subprocess.Popen[str]"]:
     """Run a forward of that port, in a child, as Ctrl-C ends it; its service can be dialled while `online` is there."""
-    words = (str(port), str(there), str(descriptors), str(online))
+    words = (str(port), str(there), str(descriptors), str(online), threads)
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}  # by itself malloc takes address space for each thread
     argv = [sys.executable, "-c", CTRL_C_ELSEWHERE + FORWARDING, *words]
     with subprocess.Popen(
-        argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        argv,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as child:
         try:
             assert child.stdout is not None
@@ -171,6 +185,31 @@ def test_without_a_descriptor_a_client_is_refused_and_no_other_suffers(tmp_path:
     assert "Traceback" not in said
 
 
+def test_without_a_thread_a_client_is_refused_and_no_other_suffers(tmp_path: Path) -> None:
+    """That is told, and the next is served when one has ended."""
+    port = free_port()
+    with (
+        _echoing() as there,
+        forwarding_to(there, tmp_path, port=port, threads="three threads") as child,
+        contextlib.ExitStack() as stack,
+    ):
+        served = [client for client in _clients(port, stack) if _echoes(client)]
+        again = [_echoes(client) for client in served]
+        for client in served:
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+        until(lambda: _is_served(port), what="client that is served")
+        child.send_signal(signal.SIGINT)
+        said, _ = child.communicate(timeout=20)
+
+    assert 1 <= len(served) <= 3
+    assert again == [True] * len(served)
+    assert said.count("error: clients are refused: can't start new thread\n  next: ") >= 1
+    assert "`ulimit -u`" in said
+    assert child.returncode == 0
+    assert "Traceback" not in said
+
+
 def _clients(port: int, stack: contextlib.ExitStack) -> list[socket.socket]:
     """Connect sixty at once, and return those whose refusal was not so early that connecting heard of it."""
     clients = []
@@ -199,6 +238,55 @@ def _echoes(client: socket.socket) -> bool:
 def _processor_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Give the two ends of a connection through a forward: the client's and the service's."""
+    port = free_port()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        forwarding_to(listener.getsockname()[1], ROOT, port=port),
+        socket.create_connection(("127.0.0.1", port), 20) as client,
+        listener.accept()[0] as service,
+    ):
+        service.settimeout(20)
+        yield client, service
+
+
+@pytest.mark.parametrize("who", ["client", "service"])
+def test_a_reset_of_one_side_is_a_reset_for_the_other(who: str) -> None:
+    """An end would say that this was all."""
+    with connected() as (client, service):
+        breaking, hearing = (client, service) if who == "client" else (service, client)
+        breaking.sendall(b"half")
+        assert hearing.recv(4, socket.MSG_WAITALL) == b"half"
+        breaking.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, forwarding.RESET)
+        breaking.close()
+
+        with pytest.raises(ConnectionResetError):
+            hearing.recv(1)
+
+
+def test_bytes_wait_for_a_slow_reader_while_others_go_the_other_way() -> None:
+    """None is lost, not even behind the other way's end."""
+    content = os.urandom(20_000_000)
+
+    def send(service: socket.socket) -> None:
+        service.sendall(content)
+        service.shutdown(socket.SHUT_WR)
+
+    with connected() as (client, service):
+        sender = threading.Thread(target=send, args=(service,))
+        sender.start()
+        client.sendall(b"question")
+        client.shutdown(socket.SHUT_WR)
+        assert service.recv(8, socket.MSG_WAITALL) == b"question"
+        assert service.recv(1) == b""
+        answer = b"".join(iter(lambda: client.recv(100_000), b""))
+        sender.join()
+
+    assert answer == content
 
 
 @contextlib.contextmanager
