@@ -23,7 +23,8 @@ Resolve = Callable[[str], tuple[str, ...]]
 class Destination:
     """Where to dial: `address` is what the proxy is told, `key_name` the name that host keys are kept under.
 
-    `peer` is the machine itself, or the one that routes to it when `routed`.
+    `peer` is the machine itself, or the one that routes to it when `routed`. `forwarded` means that the port is not the
+    one of the host's SSH server, but another that somebody named.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Destination:
     key_name: str
     peer: Peer
     routed: bool = False
+    forwarded: bool = False
 
 
 def locate(address: str, port: int, status: TailnetStatus, resolve: Resolve) -> Destination:

@@ -132,10 +132,11 @@ def absence(destination: Destination, peer: Peer | None) -> Failure:
 def refusal(destination: Destination, words: str) -> Failure:
     """Return the failure for a dial that ended at once with the daemon's own words."""
     if any(word in words for word in CLOSED):
+        ssh, service = "start its ssh server, or set ansible_port", "start the service there, or forward another port"
         return Unavailable(
             f"port {destination.port} of {destination.name} is closed",
             why=words,
-            next_step="start its ssh server, or set ansible_port",
+            next_step=service if destination.forwarded else ssh,
         )
     if any(word in words for word in UNKNOWN_NAME):
         return Unavailable(f"unknown host {destination.name}", why=words, next_step="`inv remote.hosts`")

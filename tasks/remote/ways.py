@@ -54,7 +54,8 @@ class Ways:
 
     def dial(self, name: str, port: int) -> socket.socket:
         """Return a socket to any port of the host of that name."""
-        return self.dialler.connect(dataclasses.replace(self.to(name).destination, port=port))
+        there = self.to(name).destination
+        return self.dialler.connect(dataclasses.replace(there, port=port, forwarded=port != there.port))
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,15 @@ def test_a_closed_port_is_told_at_once_in_the_daemons_words(world: World) -> Non
     assert time.monotonic() - started < QUICKLY
 
 
+def test_a_closed_port_that_is_not_the_ssh_servers_is_another_services(world: World) -> None:
+    """net.forward's, whose user would learn nothing from advice about ssh."""
+    world.words = "connection was refused"
+
+    refused = world.failure(dataclasses.replace(DESTINATION, forwarded=True))
+
+    assert refused.next_step == "start the service there, or forward another port"
+
+
 @pytest.mark.parametrize(
     ("peer", "words"),
     [

@@ -67,3 +67,20 @@ def test_another_port_of_a_host_can_be_dialled(crowd: Crowd, serve: Serve) -> No
     crowd.ways().dial("web", 5432).close()
 
     assert crowd.proxy.asked == ["web.tail.test:5432"]
+
+
+@pytest.mark.parametrize(
+    ("port", "advice"),
+    [
+        (5432, "start the service there, or forward another port"),
+        (22, "start its ssh server, or set ansible_port"),
+    ],
+)
+def test_what_helps_against_a_closed_port_depends_on_whose_it_is(crowd: Crowd, port: int, advice: str) -> None:
+    """The host's ssh server is not what a forward leads to."""
+    crowd.proxy.routes.clear()
+    crowd.refused["web.tail.test"] = "connection was refused"
+
+    with pytest.raises(Unavailable) as failure:
+        crowd.ways().dial("web", port)
+    assert failure.value.next_step == advice
