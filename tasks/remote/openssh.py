@@ -42,7 +42,9 @@ def section(hosts: Sequence[Host], place: Place) -> str:
     patterns = [pattern for host, own in _patterns(hosts) for pattern in own]
     patterns += [f"*.{place.suffix}"] if place.suffix else []
     begin, end = _marks(place.tailnet)
-    lines = [begin, *_hosts(hosts, place), f"Host {' '.join(patterns)}", *_common(place)]
+    # A Host line without a pattern would make ssh refuse the whole file.
+    common = [f"Host {' '.join(patterns)}", *_common(place)] if patterns else []
+    lines = [begin, *_hosts(hosts, place), *common]
     # What follows in the file was about every host before, and stays so.
     return _text([*lines, "Match all", end])
 

@@ -86,6 +86,16 @@ def test_a_section_speaks_of_our_hosts_alone_and_what_follows_is_about_every_hos
     )
 
 
+def test_a_section_about_nobody_is_one_that_ssh_reads(tmp_path: Path) -> None:
+    """Without a host and without MagicDNS there is no name to speak of."""
+    file = tmp_path / "config"
+    file.write_text(openssh.section([], replace(PLACE, suffix="")))
+
+    read = subprocess.run(["ssh", "-G", "-T", "-F", file, "web"], capture_output=True, text=True, check=False)
+
+    assert (read.returncode, read.stderr) == (0, "")
+
+
 def test_a_section_is_put_in_once_and_taken_out_without_a_trace() -> None:
     users = "ForwardAgent no\n\nHost other\n  User me"
     section = openssh.section([Host("web", "web", peer=WEB)], PLACE)
