@@ -101,14 +101,16 @@ def _on_other_ports(line: hostkeys.Line, names_on_usual: Iterable[str]) -> str:
 
 def left_out(hosts: Iterable[Host]) -> dict[str, str]:
     """Return the hosts that the configuration says nothing about, and why."""
-    problems = {host.name: host.problem or _unspeakable(host.name) for host in hosts}
+    problems = {host.name: host.problem or _unspeakable(host) for host in hosts}
     return {name: problem for name, problem in problems.items() if problem}
 
 
-def _unspeakable(name: str) -> str:
+def _unspeakable(host: Host) -> str:
     try:
-        names.host_name(name)
-    except ValueError as error:
+        names.host_name(host.name)
+        if host.identity:
+            _quoted(host.identity)
+    except (ValueError, ConfigurationFailure) as error:
         return str(error)
     return ""
 

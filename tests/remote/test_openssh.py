@@ -140,9 +140,15 @@ def test_hosts_that_cannot_be_spoken_of_are_named_and_left_out() -> None:
 
 
 @pytest.mark.parametrize("path", ['/a"b', "/a${HOME}", "/a\\b", "/a\nb"])
-def test_a_path_that_would_say_something_else_there_is_refused(path: str) -> None:
+def test_a_path_that_would_say_something_else_there_is_left_out_or_refused(path: str) -> None:
+    """A host's key is that host's affair alone; the files of all of them are everybody's."""
+    hosts = [Host("odd", "odd", identity=Path(path)), Host("web", "web")]
+    text = openssh.configuration(hosts, PLACE)
+
+    assert openssh.left_out(hosts) == {"odd": f"the ssh configuration cannot hold the path {path!r}"}
+    assert [line for line in text.splitlines() if line.startswith("Host ")] == ["Host web", "Host *"]
     with pytest.raises(ConfigurationFailure):
-        openssh.configuration([Host("web", "web", identity=Path(path))], PLACE)
+        openssh.configuration(hosts, replace(PLACE, known_hosts=Path(path)))
 
 
 def test_published_keys_come_with_what_our_own_known_hosts_revokes() -> None:
