@@ -20,26 +20,31 @@ from tasks.errors import Failure, NotSaved, RemoteExit, UsageFailure
 from tasks.interrupting import Interrupted, interruptions, raise_interrupted
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
+COMMANDS: set[str] = set()
 TAKERS_OF_WORDS: set[str] = set()
+BECOMING: set[str] = set()
 
-__all__ = ["Context", "command", "is_dry", "load_settings"]
+__all__ = ["Context", "command", "is_dry", "is_last", "load_settings"]
 
 
 def command(
     *,
     name: str | None = None,
     words: bool = False,
+    becomes: bool = False,
     iterable: Iterable[str] = (),
     options_help: dict[str, str] | None = None,
 ) -> Callable[[Callable[..., None]], Task[Any]]:
     """Make a function an Invoke task whose failures end as one sentence on stderr and an exit status.
 
-    `words`: it takes the words after `--`. The other arguments are Invoke's own.
+    `words`: it takes the words after `--`. `becomes`: always its program, so that it must be a chain's last. The other
+    arguments are Invoke's own.
     """
 
     def decorate(body: Callable[..., None]) -> Task[Any]:
-        if words:
-            TAKERS_OF_WORDS.add(_full_name(body, name))
+        own = _full_name(body, name)
+        for names, has in ((COMMANDS, True), (TAKERS_OF_WORDS, words), (BECOMING, becomes)):
+            names.update({own} if has else ())
         return Task(_guarded(body), name=name, auto_shortflags=False, iterable=list(iterable), help=options_help or {})
 
     return decorate
@@ -48,6 +53,11 @@ def command(
 def is_dry(context: Context) -> bool:
     """Whether Invoke's `--dry` asks to say what would be done and to do nothing."""
     return bool(context.config.run.dry)
+
+
+def is_last(own: str) -> bool:
+    """Whether surely no other command of this chain follows the one of that name."""
+    return options.is_last(own, COMMANDS)
 
 
 def load_settings() -> settings.Settings:
@@ -75,6 +85,7 @@ def _guarded(body: Callable[..., None]) -> Callable[..., None]:
         _reopen_closed()
         try:
             options.check_words(TAKERS_OF_WORDS)
+            options.check_last(BECOMING, COMMANDS)
             _refuse_flags_as_values(positional, options_given)
             with interruptions(raise_interrupted):
                 body(context, *args, **options_given)

@@ -4,6 +4,7 @@ Invoke turns an `int` default into a raw ValueError traceback for `--timeout=abc
 through here.
 """
 
+import itertools
 import re
 import sys
 
@@ -47,7 +48,7 @@ def check_words(takers: set[str]) -> None:
     """
     if "--" not in sys.argv:
         return
-    before = sys.argv[1 : sys.argv.index("--")]
+    before = _before_words()
     taking = 0
     for position, word in enumerate(before):
         if word in takers:
@@ -57,6 +58,30 @@ def check_words(takers: set[str]) -> None:
         raise UsageFailure(
             f"words after `--`: {who}", next_step="give the words to one command, and --command=… to others"
         )
+
+
+def check_last(becoming: set[str], commands: set[str]) -> None:
+    """Refuse a chain in which another command follows one that becomes its program: it would never run.
+
+    The word after an option without `=` is taken for its value, whatever it is.
+    """
+    before = _before_words()
+    values = {position for position, word in enumerate(before, 1) if word.startswith("--") and "=" not in word}
+    chain = [word for position, word in enumerate(before) if word in commands and position not in values]
+    for first, second in itertools.pairwise(chain):
+        if first in becoming:
+            raise UsageFailure(f"`{first}` becomes its program: {second} would never run", next_step="put it last")
+
+
+def is_last(command: str, commands: set[str]) -> bool:
+    """Whether surely no other command of the chain follows this one: an option's value may look like a command."""
+    chain = [word for word in _before_words() if word in commands]
+    return chain[-1:] == [command] and chain.count(command) == 1
+
+
+def _before_words() -> list[str]:
+    arguments = sys.argv[1:]
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments
 
 
 def _has_command(rest: list[str], takers: set[str]) -> bool:

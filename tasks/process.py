@@ -137,12 +137,18 @@ def _killed_on_failure(child: "subprocess.Popen[bytes]") -> Iterator[None]:
 def attach(*argv: str, environment: Mapping[str, str], folder: Path | None = None) -> int:
     """Run a program on our own stdin, stdout and stderr to its end, and return its exit status (128 + n for a signal).
 
-    Ctrl-C reaches it as it reaches us; what that means is the program's to say.
+    Ctrl-C reaches it as it reaches us; what that means is the program's to say. Other signals to us are passed on.
     """
     # A handler that does nothing, not SIG_IGN: the program starts with the default, and we do not end before it.
     before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
-        status = subprocess.Popen(argv, cwd=folder, env=dict(environment)).wait()
+        child = subprocess.Popen(argv, cwd=folder, env=dict(environment))
+        try:
+            status = child.wait()
+        except BaseException:
+            child.terminate()
+            child.wait()
+            raise
     except OSError as error:
         raise cannot_start(argv[0], error) from None
     finally:

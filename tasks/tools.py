@@ -9,13 +9,14 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import console, files, process, reach
-from tasks.errors import NotSaved, UsageFailure, reason
+from tasks.errors import NotSaved, RemoteExit, UsageFailure, reason
+from tasks.command import is_last
 from tasks.settings import ROOT, Settings
 
 if TYPE_CHECKING:
@@ -114,13 +115,26 @@ def ssh_environment(settings: Settings) -> dict[str, str]:
     return {"GIT_SSH_COMMAND": f"ssh {words}", "RSYNC_RSH": f"ssh {words}", "ANSIBLE_SSH_COMMON_ARGS": words}
 
 
+def give_way(command: str, *argv: str, environment: Mapping[str, str]) -> None:
+    """Become a program for the command of that name; where another one of the chain waits for its end, run it.
+
+    Then its status, if it is not 0, ends the chain.
+    """
+    if is_last(command):
+        process.become(*argv, environment=environment)
+    status = process.attach(*argv, environment=environment)
+    if status:
+        raise RemoteExit(status)
+
+
 def log_in(settings: Settings, name: str) -> None:
-    """Become a real `ssh` that logs in on the host; where there is none, do it here."""
+    """Give way to a real `ssh` that logs in on the host; where there is none, do it here."""
     ssh = shutil.which("ssh")
     if ssh is None:
         reach.log_in(settings, name)
     else:
-        process.become(ssh, "-F", str(ssh_configuration(settings)), "--", name, environment=os.environ)
+        words = ("-F", str(ssh_configuration(settings)), "--", name)
+        give_way("remote.shell", ssh, *words, environment=os.environ)
 
 
 def ansible_inventory(settings: Settings) -> dict[str, object]:
@@ -132,7 +146,7 @@ def ansible_inventory(settings: Settings) -> dict[str, object]:
 
 
 def play(settings: Settings, playbook: Path, words: Sequence[str], forks: int) -> None:
-    """Become ansible-playbook, from an environment of its own, on our inventory and through our proxy."""
+    """Give way to ansible-playbook, from an environment of its own, on our inventory and through our proxy."""
     from tasks import environment
     from tasks.remote import playing
 
@@ -148,7 +162,7 @@ def play(settings: Settings, playbook: Path, words: Sequence[str], forks: int) -
     sources = [*(["-i", str(settings.inventory)] if settings.inventory.exists() else []), "-i", str(script)]
     variables = playing.environment(settings.state_folder / CONFIGURATION, _control_folder(settings), forks)
     ansible = str(programs / "ansible-playbook")
-    process.become(ansible, *sources, *words, str(playbook), environment={**os.environ, **variables})
+    give_way("remote.play", ansible, *sources, *words, str(playbook), environment={**os.environ, **variables})
 
 
 def _control_folder(settings: Settings) -> Path:

@@ -147,3 +147,51 @@ def test_words_with_no_taker_or_two_are_refused(line: list[str], given_line: lis
     assert str(caught.value) == (
         f"words after `--`: {who}\n  next: give the words to one command, and --command=… to others"
     )
+
+
+COMMANDS = {*TAKERS, "net.up", "net.down", "vault.run", "demo"}
+
+
+@pytest.mark.parametrize("given_line", [["vault.run", "net.down"], ["net.up", "vault.run", "--only=A", "net.down"]])
+def test_nothing_may_follow_a_command_that_becomes_its_program(line: list[str], given_line: list[str]) -> None:
+    """It would be lost without a word."""
+    line[1:] = [*given_line, "--", "true"]
+
+    with pytest.raises(UsageFailure) as caught:
+        options.check_last({"vault.run"}, COMMANDS)
+
+    assert str(caught.value) == "`vault.run` becomes its program: net.down would never run\n  next: put it last"
+
+
+@pytest.mark.parametrize(
+    "given_line",
+    [
+        ["net.up", "vault.run", "--", "net.down"],
+        ["vault.run", "--only", "demo", "--", "true"],
+        ["net.up", "net.down"],
+        [],
+    ],
+)
+def test_what_does_not_follow_or_is_no_command_is_fine(line: list[str], given_line: list[str]) -> None:
+    """A word after `--`, an option's value."""
+    line[1:] = given_line
+
+    options.check_last({"vault.run"}, COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("given_line", "last"),
+    [
+        (["vault.run", "--", "net.down"], True),
+        (["net.up", "vault.run"], True),
+        (["vault.run", "net.down"], False),
+        (["vault.run", "vault.run"], False),
+        (["vault.run", "--only", "demo"], False),
+        (["something"], False),
+    ],
+)
+def test_a_command_is_last_when_that_is_sure(line: list[str], given_line: list[str], last: bool) -> None:
+    """Of two of the same name the first is not; a value may be a command's name."""
+    line[1:] = given_line
+
+    assert options.is_last("vault.run", COMMANDS) is last

@@ -177,6 +177,25 @@ def test_ctrl_c_of_an_attached_program_is_its_own_affair(tmp_path: Path) -> None
     assert (child.returncode, stdout, stderr) == (5, b"caught\n", b"")
 
 
+def test_a_cancelled_job_takes_an_attached_program_with_it() -> None:
+    """Its SIGTERM is for us alone; we wait for what the program has to clear away."""
+    code = f"""
+from tasks import process
+from tasks.interrupting import interruptions, raise_interrupted
+script = {sh("trap 'echo cleared; exit 1' TERM; echo ready; while :; do sleep 0.05; done")!r}
+with interruptions(raise_interrupted):
+    process.attach(*script, environment={{}})
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        child.terminate()
+
+        assert child.communicate(timeout=30)[0] == b"cleared\n"
+
+
 def test_an_attached_program_that_is_not_there_is_named() -> None:
     """As any other."""
     with pytest.raises(Unavailable, match=r"^cannot start no-such-program: no such file or directory"):

@@ -1,15 +1,17 @@
 """Other people's tools on our network: the ssh configuration in its two places, the environment, real programs."""
 
+import hashlib
 import os
 import shlex
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tasks import settings, tools
-from tests.conftest import Home, Inv
+from tasks import environment, settings, tools
+from tests.conftest import ROOT, Home, Inv
 from tests.remote import servers
 
 USERS = "ForwardAgent no\nHost other\n    User me\n"
@@ -82,10 +84,10 @@ def test_dry_shows_the_difference_and_writes_nothing(inv: Inv, users: Path, home
 
 
 def test_git_rsync_and_ansible_get_an_ssh_with_our_configuration(home: Home) -> None:
-    environment = tools.ssh_environment(settings.load())
+    given = tools.ssh_environment(settings.load())
     words = ["-F", str(home.state / "platform-manager" / "default" / "ssh_config")]
 
-    assert {name: shlex.split(value) for name, value in environment.items()} == {
+    assert {name: shlex.split(value) for name, value in given.items()} == {
         "GIT_SSH_COMMAND": ["ssh", *words],
         "RSYNC_RSH": ["ssh", *words],
         "ANSIBLE_SSH_COMMON_ARGS": words,
@@ -100,6 +102,43 @@ def test_exec_becomes_the_program(inv: Inv) -> None:
     assert (shown.exit_status, shown.stdout) == (3, "socks5h://127.0.0.1:1055 a b $x\n")
     assert ignored.stdout == "SigIgn:\t0000000000000000\n"
     assert inv("net.exec", "--", "sh", "-c", "kill -KILL $$").exit_status == 128 + 9
+
+
+def test_a_chain_goes_on_after_a_program_that_ended_well(inv: Inv) -> None:
+    """And ends with the status of one that did not."""
+    went_on = inv("net.exec", "net.env", "--", "sh", "-c", "echo $ALL_PROXY")
+    ended = inv("net.exec", "net.env", "--", "sh", "-c", "exit 3")
+
+    assert (went_on.exit_status, went_on.stdout.splitlines()[:2]) == (
+        0,
+        ["socks5h://127.0.0.1:1055", "export ALL_PROXY='socks5h://127.0.0.1:1055';"],
+    )
+    assert (ended.exit_status, ended.stdout, ended.stderr) == (3, "", "")
+
+
+def test_a_chain_goes_on_after_a_play(inv: Inv, home: Home) -> None:
+    """As CI needs it: `net.up remote.play … net.down`; after a play that failed nothing more runs."""
+    playbook = home.folder / "site.yml"
+    playbook.touch()
+    fake_ansible(home, "exit 0")
+    played = inv("remote.play", str(playbook), "remote.hosts")
+    fake_ansible(home, "exit 2")
+    failed = inv("remote.play", str(playbook), "remote.hosts")
+
+    assert (played.exit_status, "web.tail.test" in played.stdout) == (0, True)
+    assert (failed.exit_status, failed.stdout) == (2, "")
+
+
+def fake_ansible(home: Home, script: str) -> None:
+    """Put a program into the place of ansible-playbook, in an environment that is up to date."""
+    place = home.cache / "platform-manager" / "environments" / "ansible"
+    place.parent.parent.mkdir(mode=0o700, exist_ok=True)
+    (place / "bin").mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256((ROOT / tools.ANSIBLE_LOCK).read_bytes()).hexdigest()
+    (place / environment.STAMP).write_text(f"{digest} {sys.version_info[:2]}")
+    program = place / "bin" / "ansible-playbook"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
 
 
 def test_exec_without_a_program_or_with_one_that_is_not_there(inv: Inv) -> None:

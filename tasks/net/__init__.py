@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks import connecting, console, files, options, process, reach
+from tasks import connecting, console, files, options, reach
 from tasks.command import Context, command, is_dry, load_settings
 from tasks.errors import Unavailable, UsageFailure
 from tasks.settings import Settings
@@ -120,7 +120,10 @@ def env(_context: Context, shell: str = "sh", unset: bool = False) -> None:
 
 @command(name="exec", words=True)
 def exec_(context: Context) -> None:
-    """Become another program whose traffic goes through the proxy: `net.exec -- git clone web1:repo`."""
+    """Become another program whose traffic goes through the proxy: `net.exec -- git clone web1:repo`.
+
+    Where another command follows, it runs once the program has ended well.
+    """
     from tasks import tools
 
     words = options.words()
@@ -130,7 +133,7 @@ def exec_(context: Context) -> None:
     if is_dry(context):
         console.step(f"would run {shlex.join(words)} with {', '.join(tools.PROXY_VARIABLES)}")
         return
-    process.become(*words, environment={**os.environ, **tools.environment_through_proxy(settings)})
+    tools.give_way("net.exec", *words, environment={**os.environ, **tools.environment_through_proxy(settings)})
 
 
 @command(iterable=["map"], options_help={"map": "PORT:HOST:PORT, such as 5432:db1:5432; again for another"})

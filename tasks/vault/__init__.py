@@ -126,7 +126,9 @@ def lock(context: Context, sign_out: bool = False) -> None:
     console.say(f"the bitwarden vault is {how}; `unset BW_SESSION` where it was set")
 
 
-@command(words=True, options_help={"only": "the variables to give, such as TOKEN,PASSWORD; without it, all"})
+@command(
+    words=True, becomes=True, options_help={"only": "the variables to give, such as TOKEN,PASSWORD; without it, all"}
+)
 def run(context: Context, only: str = "") -> None:
     """Run the words after `--` with the secrets in their environment that lines NAME=vault:ITEM/FIELD of .env name."""
     from tasks.vault.references import chosen, resolved, without_secrets_of_vaults

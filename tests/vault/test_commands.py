@@ -321,6 +321,14 @@ def test_a_command_gets_of_the_environments_vault_what_it_asked_for(home: Home) 
     assert [name for name in given if name in items or name == "ROOT"] == []
 
 
+def test_nothing_follows_a_command_that_gets_secrets(inv: Inv) -> None:
+    """It becomes its program, and what follows would be lost: refused before the first of the chain runs."""
+    ended = inv("vault.status", "vault.run", "vault.list", "--", "true", environment={"VAULT": "environment"})
+
+    assert (ended.exit_status, ended.stdout) == (64, "")
+    assert ended.stderr == "error: `vault.run` becomes its program: vault.list would never run\n  next: put it last\n"
+
+
 def test_an_identity_comes_from_the_variable_or_a_file(inv: Inv, vault: AgeStore, home: Home) -> None:
     """`VAULT_IDENTITY=AGE-SECRET-KEY-1…` or `VAULT_IDENTITY=file:PATH`."""
     identity = str(x25519.Identity.generate())
