@@ -120,7 +120,7 @@ def _end(error: BaseException, *, as_json: bool) -> NoReturn:
         case Exit() | SystemExit():
             raise error
         case RemoteExit():
-            raise Exit(code=error.exit_status) from None
+            raise Exit(code=error.ours) from None
         case KeyboardInterrupt():
             console.step(": ".join(["interrupted", *error.args]))
             raise Exit(code=error.exit_status if isinstance(error, Interrupted) else INTERRUPTED) from None

@@ -92,11 +92,17 @@ class RemoteExit(Failure):
     """A remote command ended with a status of its own, which becomes ours; nothing is printed about it."""
 
     cause = "remote"
+    highest = 255  # of SSH's 32 bits a process here can end with eight
 
     def __init__(self, exit_status: int, *, signal: str = "") -> None:
         super().__init__(f"the remote command was killed by SIG{signal}" if signal else f"exit {exit_status}")
         self.exit_status = exit_status
         self.signal = signal
+
+    @property
+    def ours(self) -> int:
+        """What we end with: the kernel would make 0 of 256."""
+        return min(self.exit_status, self.highest)
 
 
 def reason(error: Exception) -> str:

@@ -47,10 +47,11 @@ def test_every_kind_has_its_exit_status_and_cause() -> None:
 
 
 def test_the_status_of_a_remote_command_becomes_ours() -> None:
-    """Whatever it is, 0 to 255."""
+    """Whatever it is, 0 to 255; one that is higher stays a failure."""
     ended = RemoteExit(7)
 
-    assert (ended.exit_status, ended.cause) == (7, "remote")
+    assert (ended.exit_status, ended.ours, ended.cause) == (7, 7, "remote")
+    assert [RemoteExit(status).ours for status in (255, 256, 3221225786)] == [255, 255, 255]
 
 
 def test_a_failure_keeps_its_parts_for_programs() -> None:

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, servers.Script] = {
     "printf %s 'a b'": says(b"a b"),
     "exit 7": says(status=7),
     "crash": dies_of("SEGV"),
+    "too high": says(status=256),
     report.COMMAND: says(b"platform-report:system=Testix 1\nplatform-report:uptime=120\n"),
 }
 
@@ -77,6 +78,15 @@ def test_a_word_stays_one_word(tailnet: Tailnet) -> None:
 def test_the_remote_status_is_ours(tailnet: Tailnet, words: list[str]) -> None:
     """Without a word about it."""
     assert tailnet("remote.run", "--host=web", *words) == Ended(7, "", "")
+
+
+def test_a_status_that_no_process_here_can_have_stays_a_failure(tailnet: Tailnet) -> None:
+    """SSH's have 32 bits; the document has the true one."""
+    document = tailnet("remote.run", "--hosts=web", "--json", "--command=too high")
+
+    assert tailnet("remote.run", "--host=web", "--command=too high") == Ended(255, "", "")
+    assert (document.exit_status, json.loads(document.stdout)["exit_status"]) == (255, 255)
+    assert json.loads(document.stdout)["hosts"][0]["exit_status"] == 256
 
 
 def test_a_killed_command_is_told(tailnet: Tailnet) -> None:
