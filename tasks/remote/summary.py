@@ -23,7 +23,7 @@ def exit_status(outcomes: Sequence[Outcome]) -> int:
     for status in WORST_FIRST:
         if status in own:
             return status
-    return max((failure.exit_status for failure in failures), default=0)
+    return max((failure.ours for failure in failures if isinstance(failure, RemoteExit)), default=0)
 
 
 def failed(outcomes: Sequence[Outcome]) -> list[str]:

@@ -7,6 +7,7 @@ end with -1; the keepalive is never answered, so that a dead link goes unnoticed
 import contextlib
 import functools
 import logging
+import re
 import socket
 import stat
 import threading
@@ -31,6 +32,7 @@ FASTEST_CIPHER = "aes128-gcm@openssh.com"
 RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 OPENSSH = "SSH-2.0-OpenSSH"
 TAILSCALE = "SSH-2.0-Tailscale"
+SIGNAL_NAME = re.compile(rb"[A-Z0-9]{1,16}")
 KEEPALIVE = "keepalive@openssh.com"
 BROKEN = (SSHException, EOFError, OSError)
 """Everything that paramiko raises when a connection does not come about or breaks."""
@@ -172,9 +174,11 @@ class Transport(paramiko.Transport):
 
     def _hear_channel_request(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
         peeked = paramiko.Message(message.get_remainder())
-        if peeked.get_text() == "exit-signal":
+        if peeked.get_string() == b"exit-signal":
             peeked.get_boolean()
-            self.signals[channel.chanid] = peeked.get_text()
+            name = peeked.get_string()
+            # Whatever a server makes of it: it is shown, and a line end in it would forge a line of ours.
+            self.signals[channel.chanid] = name.decode() if SIGNAL_NAME.fullmatch(name) else "?"
         channel._handle_request(message)  # type: ignore[attr-defined]
 
 

@@ -288,15 +288,15 @@ def says(out: bytes = b"", err: bytes = b"", status: int = 0) -> Script:
     return script
 
 
-def dies_of(name: str) -> Script:
-    """Return a command that a signal kills."""
+def dies_of(name: str | bytes) -> Script:
+    """Return a command that a signal kills, which a hostile server may call what it likes."""
 
     def script(channel: paramiko.Channel) -> None:
         message = paramiko.Message()
         message.add_byte(paramiko.common.cMSG_CHANNEL_REQUEST)
         message.add_int(channel.remote_chanid)
         for part in ("exit-signal", False, name, False, "", ""):
-            message.add_boolean(part) if isinstance(part, bool) else message.add_string(str(part))
+            message.add_boolean(part) if isinstance(part, bool) else message.add_string(part)
         channel.transport._send_user_message(message)  # type: ignore[union-attr]
 
     return script

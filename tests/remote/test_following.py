@@ -68,12 +68,18 @@ def test_the_status_is_the_commands_own(reach: Reach, serve: Serve, heard: Heard
     assert run(reach, serve, heard, says(status=status)) == (status, "")
 
 
-@pytest.mark.parametrize(("name", "status"), [("KILL", 137), ("TERM", 143), ("SEGV", 139), ("ODD@host", 128)])
+@pytest.mark.parametrize(("name", "status"), [("KILL", 137), ("TERM", 143), ("SEGV", 139), ("ODD9", 128)])
 def test_a_command_that_a_signal_kills_is_told(
     reach: Reach, serve: Serve, heard: Heard, name: str, status: int
 ) -> None:
     """128 + n, as a shell says it; not a lost connection."""
     assert run(reach, serve, heard, dies_of(name)) == (status, name)
+
+
+@pytest.mark.parametrize("name", [b"KILL\nweb9: ok", b"ODD@host", b"\xff", b"", b"K" * 17])
+def test_a_signal_of_an_odd_name_is_shown_as_none(reach: Reach, serve: Serve, heard: Heard, name: bytes) -> None:
+    """It would stand in a line of ours, and make further ones; bytes that are no text are no lost connection either."""
+    assert run(reach, serve, heard, dies_of(name)) == (128, "?")
 
 
 def test_the_command_sees_the_end_of_its_input(reach: Reach, serve: Serve, heard: Heard) -> None:

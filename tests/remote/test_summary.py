@@ -27,6 +27,7 @@ def outcome(name: str, failure: Failure | None = None, seconds: float = 1.0, tri
         ([Unavailable("gone"), ConfigurationFailure("odd"), Refused("no")], 77),
         ([Refused("no"), Failure("a bug")], 70),
         ([RemoteExit(2), CUT], 2),
+        ([RemoteExit(256), None], 255),
         ([CUT], 0),
     ],
 )
@@ -58,6 +59,13 @@ def test_the_table_has_the_worst_first_and_the_counts_last() -> None:
         "fine   ok           0.5",
         "2 of 7 done, 4 failed, 1 cancelled in 4.2 s; slowest slow 2.0 s",
     ]
+
+
+def test_a_host_has_one_row_whatever_is_said_of_it() -> None:
+    """A second line would look like another host's."""
+    assert (
+        as_table([outcome("a", Refused("no\nweb9  ok"))], 1.0).splitlines()[1] == "a     refused  1.0      no web9 ok"
+    )
 
 
 def test_a_table_of_many_has_only_those_that_failed_in_their_turn() -> None:
@@ -125,4 +133,5 @@ def test_a_record_of_a_host_that_was_not_reached_has_no_status() -> None:
         "why",
         "next",
     )
+    assert as_record(outcome("web", RemoteExit(256)), None)["exit_status"] == 256
     assert as_record(outcome("web"), None)["exit_status"] == 0
