@@ -63,7 +63,9 @@ class Change:
             raise NotSaved(f"cannot write {self.path}", why=reason(error)) from None
 
 
-def ssh_configuration_change(settings: Settings, *, install: bool = False, undo: bool = False) -> Change:
+def ssh_configuration_change(
+    settings: Settings, ways: "Ways | None" = None, *, install: bool = False, undo: bool = False
+) -> Change:
     """Return what the configuration for our hosts changes: in the file for `ssh -F`, or in ~/.ssh/config."""
     from tasks.remote import openssh
 
@@ -73,7 +75,7 @@ def ssh_configuration_change(settings: Settings, *, install: bool = False, undo:
     before = _text(path)
     if undo:
         return Change(path, before, openssh.without_section(before, settings.tailnet))
-    ways = reach.ways_of(settings)
+    ways = ways or reach.ways_of(settings)
     hosts, place = tuple(ways.inventory.hosts.values()), _place(ways, settings)
     for name, why in openssh.left_out(hosts).items():
         console.step(console.visible(f"not in {path}: {name}: {why}"))
@@ -86,9 +88,9 @@ def ssh_configuration_change(settings: Settings, *, install: bool = False, undo:
     return Change(path, before, after, beside)
 
 
-def ssh_configuration(settings: Settings) -> Path:
+def ssh_configuration(settings: Settings, ways: "Ways | None" = None) -> Path:
     """Write the file for `ssh -F` and return where it is."""
-    change = ssh_configuration_change(settings)
+    change = ssh_configuration_change(settings, ways)
     change.write()
     return change.path
 
@@ -133,7 +135,10 @@ def log_in(settings: Settings, name: str) -> None:
     if ssh is None:
         reach.log_in(settings, name)
     else:
-        words = ("-F", str(ssh_configuration(settings)), "--", name)
+        ways = reach.ways_of(settings)
+        # ssh knows its own spelling of a name alone, which its key is looked for by.
+        own = ways.to(name).host.name
+        words = ("-F", str(ssh_configuration(settings, ways)), "--", own)
         give_way("remote.shell", ssh, *words, environment=os.environ)
 
 
@@ -141,8 +146,8 @@ def ansible_inventory(settings: Settings) -> dict[str, object]:
     """Return what `--list` prints for Ansible; the ssh configuration that it names is written."""
     from tasks.remote import playing
 
-    inventory = reach.ways_of(settings).inventory
-    return playing.inventory(inventory.hosts.values(), ssh_configuration(settings))
+    ways = reach.ways_of(settings)
+    return playing.inventory(ways.inventory.hosts.values(), ssh_configuration(settings, ways))
 
 
 def play(settings: Settings, playbook: Path, words: Sequence[str], forks: int) -> None:

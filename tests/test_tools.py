@@ -156,13 +156,53 @@ def test_exec_without_a_program_or_with_one_that_is_not_there(inv: Inv) -> None:
 
 def test_a_shell_is_a_real_ssh(inv: Inv, home: Home) -> None:
     """A fake one says what it was given."""
+    fake_ssh(home)
+
+    entered = inv("remote.shell", "--host=web", environment=with_fake(home))
+
+    configuration = home.state / "platform-manager" / "default" / "ssh_config"
+    assert (entered.exit_status, entered.stdout) == (5, f"-F {configuration} -- web\n")
+    assert inv("--dry", "remote.shell", "--host=web").stderr == "would log in on web\n"
+
+
+@pytest.mark.parametrize("name", ["WEB", "Web.Tail.Test", "100.64.0.1"])
+def test_a_shell_takes_every_name_that_a_run_takes(inv: Inv, home: Home, name: str) -> None:
+    """ssh is given the one that the configuration has a key for."""
+    fake_ssh(home)
+
+    assert inv("remote.shell", f"--host={name}", environment=with_fake(home)).stdout.endswith(" -- web\n")
+
+
+def test_a_shell_on_a_host_that_is_not_there_is_our_failure(inv: Inv, home: Home) -> None:
+    """Not ssh's 255."""
+    fake_ssh(home)
+    unknown = inv("remote.shell", "--host=nosuch", environment=with_fake(home))
+    outside = inv("remote.shell", "--host=192.0.2.1", environment=with_fake(home))
+
+    assert (unknown.exit_status, unknown.stdout, unknown.stderr.splitlines()[0]) == (
+        69,
+        "",
+        "error: unknown host nosuch: it is neither in the inventory nor on the tailnet",
+    )
+    assert (outside.exit_status, outside.stdout) == (69, "")
+
+
+def test_a_shell_that_fails_ends_the_chain(inv: Inv, home: Home) -> None:
+    """As every other command does."""
+    fake_ssh(home)
+    ended = inv("remote.shell", "--host=web", "net.env", environment=with_fake(home))
+
+    assert (ended.exit_status, "ALL_PROXY" in ended.stdout) == (5, False)
+
+
+def fake_ssh(home: Home) -> None:
+    """Put an ssh in front of the real one that says what it was given, and ends with 5."""
     fake = home.folder / "bin" / "ssh"
     fake.parent.mkdir()
     fake.write_text('#!/bin/sh\necho "$@"; exit 5\n')
     fake.chmod(0o755)
 
-    entered = inv("remote.shell", "--host=web", environment={"PATH": f"{fake.parent}:{os.environ['PATH']}"})
 
-    configuration = home.state / "platform-manager" / "default" / "ssh_config"
-    assert (entered.exit_status, entered.stdout) == (5, f"-F {configuration} -- web\n")
-    assert inv("--dry", "remote.shell", "--host=web").stderr == "would log in on web\n"
+def with_fake(home: Home) -> dict[str, str]:
+    """Return the PATH on which the fake one is first."""
+    return {"PATH": f"{home.folder / 'bin'}:{os.environ['PATH']}"}
