@@ -18,5 +18,5 @@ def test_a_network_that_is_down_is_told_with_the_command_that_brings_it_up() -> 
     with pytest.raises(Unavailable) as failure:
         reach.ways_of(settings.load())
 
-    assert str(failure.value).startswith("the network 'default' is down: ")
+    assert str(failure.value).startswith("the network 'default' is down: no tailscaled listens at /")
     assert (failure.value.next_step, failure.value.cause) == ("`inv net.up`", "down")

@@ -101,6 +101,9 @@ class LocalAPI:
             return response.status, b"" if response.status == SWITCHING_PROTOCOLS else response.read()
         except TimeoutError:
             raise TimedOut("tailscaled does not answer", why=f"no reply within {self._deadline:g} s") from None
+        except (FileNotFoundError, ConnectionRefusedError):
+            why = f"no tailscaled listens at {self.socket_path}"
+            raise Unavailable("the network is down", why=why, next_step="`inv net.up`", cause="down") from None
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable("tailscaled does not answer", why=reason(error)) from None
         finally:

@@ -168,13 +168,24 @@ def test_the_listener_is_known_by_its_credentials(path: Path) -> None:
 def test_a_socket_that_nobody_listens_on_has_no_server(path: Path) -> None:
     """Whether the file is there or not."""
     assert LocalAPI(path).server_pid() is None
+    with pytest.raises(Unavailable) as missing:
+        LocalAPI(path).status()
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     assert path.exists()
     assert LocalAPI(path).server_pid() is None
     with pytest.raises(Unavailable) as caught:
         LocalAPI(path).status()
-    assert str(caught.value) == "tailscaled does not answer: connection refused"
+    down = f"the network is down: no tailscaled listens at {path}\n  next: `inv net.up`"
+    assert (str(missing.value), str(caught.value)) == (down, down)
+
+
+def test_a_failure_is_told_without_its_number(path: Path) -> None:
+    """Here a file is in a folder's place."""
+    path.write_text("a file")
+
+    with pytest.raises(Unavailable, match=r"^tailscaled does not answer: not a directory$"):
+        LocalAPI(path / "tailscaled.sock").status()
 
 
 def test_a_daemon_that_accepts_and_says_nothing_ends_by_the_deadline(path: Path) -> None:

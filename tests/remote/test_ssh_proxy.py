@@ -150,6 +150,16 @@ def test_what_is_no_host_name_is_told(ssh: Ssh, host: str) -> None:
     assert (connected, said) == (b"", f"error: expected a host name or an address, got {host!r}\n")
 
 
+def test_a_daemon_that_is_down_is_told_with_what_to_run(home: Home, proxy: servers.Socks) -> None:
+    """ssh itself would only say that the connection was closed."""
+    path = home.runtime / "tailscaled.sock"
+
+    assert Ssh(path, proxy).dial("web.tail.test", python=sys.executable) == (
+        b"",
+        f"error: the network is down: no tailscaled listens at {path}\n  next: `inv net.up`\n",
+    )
+
+
 def test_an_ssh_that_keeps_its_connection_shows_why_there_is_none(ssh: Ssh, home: Home) -> None:
     """It gives its ProxyCommand /dev/null for stderr; Ansible's ssh is always such a one."""
     options = {
