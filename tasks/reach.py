@@ -122,7 +122,9 @@ def follow(session: "Session", name: str, line: str, feed: "Feed | None" = None)
     from tasks.remote import output
 
     sys.stdout.flush()
-    _end_as(name, session.run(line, output.sink(1), output.sink(2), feed))
+    with output.shown(1) as out, output.shown(2) as err:
+        ended = session.run(line, out, err, feed)
+    _end_as(name, ended)
 
 
 def link_to(settings: Settings, name: str) -> "Link":

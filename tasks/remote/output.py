@@ -7,13 +7,25 @@ host's, byte for byte.
 import codecs
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tasks.console import visible
 from tasks.errors import NotSaved, reason
 from tasks.interrupting import LONGEST_WAIT
 
 Sink = Callable[[bytes], None]
+
+
+@contextmanager
+def shown(descriptor: int) -> Iterator[Sink]:
+    """Give what takes a whole output for a descriptor of ours; in the end a terminal sees what was still incomplete."""
+    own = sink(descriptor)
+    try:
+        yield own
+    finally:
+        if isinstance(own, Escaped):
+            own.close()
 
 
 class ReaderGone(BrokenPipeError):  # noqa: N818 - it is no error of ours
@@ -57,5 +69,12 @@ class Escaped:
         """Show the bytes."""
         text = self._held + self._decoder.decode(data)
         self._held = "\r" if text.endswith("\r") else ""
-        shown = visible(text.removesuffix("\r").replace("\r\n", "\n"))
-        write_all(self._descriptor, shown.encode(errors="backslashreplace"))
+        self._show(text.removesuffix("\r").replace("\r\n", "\n"))
+
+    def close(self) -> None:
+        """Show what waited for a second piece: nothing follows."""
+        text, self._held = self._held + self._decoder.decode(b"", final=True), ""
+        self._show(text)
+
+    def _show(self, text: str) -> None:
+        write_all(self._descriptor, visible(text).encode(errors="backslashreplace"))

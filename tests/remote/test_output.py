@@ -71,6 +71,18 @@ def test_a_terminal_sees_no_control_characters(terminal: tuple[int, int]) -> Non
     assert read(shown, 41) == b"\\x1b]52;c;eA==\\x07 \\xff ok\r\nnext\t\\x9b2J\r\n"
 
 
+def test_what_stays_incomplete_is_shown_in_the_end(terminal: tuple[int, int]) -> None:
+    """The first half of a letter, a lone carriage return."""
+    shown, writing = terminal
+
+    with output.shown(writing) as sink:
+        sink(b"ok\xc3")
+    with output.shown(writing) as sink:
+        sink(b"ok\r")
+
+    assert read(shown, 10) == b"ok\\xc3ok\\r"
+
+
 def test_a_character_in_two_pieces_is_put_together(terminal: tuple[int, int]) -> None:
     """A letter or a line end that falls on a packet's border."""
     shown, writing = terminal
