@@ -17,7 +17,7 @@ from tasks.interrupting import Interrupted
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tasks.remote.fanout import Event, Turn
     from tasks.remote.places import Copied, Storage
@@ -90,16 +90,22 @@ def on_many(settings: Settings, pattern: str, copy: Copy, forks: int) -> None:
     ways = replace(reach.ways_of(settings), ask=None)
     names = patterns.select(pattern, ways.inventory)
     meter, copies = Meter(copy.total * len(names) if copy.total else None), {}
+    say = _labelling(names, meter)
 
     def work(turn: "Turn") -> None:
         with turn.connecting():
-            connected = ways.to(turn.name).link(reach.show, turn.halt)
+            # Behind its name: what a host says before the login must not look like words of ours.
+            connected = ways.to(turn.name).link(lambda text: say(turn.name, text), turn.halt)
         with Commands(connected) as commands:
             turn.start()
             copies[turn.name] = copy.make(Storage(commands, turn.name), turn.name, meter)
 
     def hear(event: "Event | None") -> None:
-        if isinstance(event, fanout.Outcome) and not event.failure:
+        if not isinstance(event, fanout.Outcome):
+            return
+        if event.failure and event.failure.cause != fanout.CANCELLED:
+            say(event.name, f"error: {event.failure}")
+        elif not event.failure:
             meter.end()
             _tell(event.name, copies[event.name], meter)
 
@@ -111,6 +117,19 @@ def on_many(settings: Settings, pattern: str, copy: Copy, forks: int) -> None:
     status = summary.exit_status(results.outcomes)
     if status:
         raise RemoteExit(status)
+
+
+def _labelling(names: "Sequence[str]", meter: "Meter") -> "Callable[[str, str], None]":
+    """Return what says something about a host, behind its name, in place of the meter's line."""
+    from tasks.remote import labels, output
+
+    labelled = labels.Labels(max(map(len, names)), output.write_all, coloured=False)
+
+    def say(name: str, text: str) -> None:
+        meter.end()
+        labelled.say(name, text)
+
+    return say
 
 
 class Meter:

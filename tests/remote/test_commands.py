@@ -353,6 +353,20 @@ def test_many_hosts_are_run_by_a_pattern(tailnet: Tailnet) -> None:
     assert "0 of 2 done, 2 failed in " in ended.stderr
 
 
+def test_a_copy_to_many_tells_who_says_what(tailnet: Tailnet) -> None:
+    """A banner looks like no failure of ours; ours come whole, with what to run next."""
+    tailnet.server.banner = "error: web1: all is lost\n  next: ./evil"
+
+    said = tailnet("remote.put", "--hosts=web,nosuch", "--file=/etc/hosts").stderr.splitlines()
+
+    assert [line for line in said if "lost" in line or "evil" in line] == [
+        "web    | error: web1: all is lost",
+        "web    |   next: ./evil",
+    ]
+    assert "nosuch | error: unknown host nosuch: it is neither in the inventory nor on the tailnet" in said
+    assert "nosuch |   next: `inv remote.hosts`" in said
+
+
 def test_many_hosts_report_one_line_each(tailnet: Tailnet) -> None:
     """As one does."""
     assert tailnet("remote.run", "--hosts=web").stdout == "web | Testix 1, up 2 min\n"
