@@ -150,12 +150,15 @@ def ansible_inventory(settings: Settings) -> dict[str, object]:
     return playing.inventory(ways.inventory.hosts.values(), ssh_configuration(settings, ways))
 
 
-def play(settings: Settings, playbook: Path, words: Sequence[str], forks: int) -> None:
-    """Give way to ansible-playbook, from an environment of its own, on our inventory and through our proxy."""
+def play(settings: Settings, playbook: str, words: Sequence[str], forks: int) -> None:
+    """Give way to ansible-playbook, from an environment of its own, on our inventory and through our proxy.
+
+    The playbook's path goes to it as it is: a Path would drop the `./` that keeps `./-x.yml` from being an option.
+    """
     from tasks import environment
     from tasks.remote import playing
 
-    if not playbook.is_file():
+    if not Path(playbook).is_file():
         raise UsageFailure(f"expected a playbook, and there is none at {playbook}")
     programs = environment.ensure(ROOT / ANSIBLE_LOCK, cache=settings.cache_folder, say=console.step)
     document = ansible_inventory(settings)
@@ -167,7 +170,7 @@ def play(settings: Settings, playbook: Path, words: Sequence[str], forks: int) -
     sources = [*(["-i", str(settings.inventory)] if settings.inventory.exists() else []), "-i", str(script)]
     variables = playing.environment(settings.state_folder / CONFIGURATION, _control_folder(settings), forks)
     ansible = str(programs / "ansible-playbook")
-    give_way("remote.play", ansible, *sources, *words, str(playbook), environment={**os.environ, **variables})
+    give_way("remote.play", ansible, *sources, *words, playbook, environment={**os.environ, **variables})
 
 
 def _control_folder(settings: Settings) -> Path:

@@ -129,6 +129,17 @@ def test_a_chain_goes_on_after_a_play(inv: Inv, home: Home) -> None:
     assert (failed.exit_status, failed.stdout) == (2, "")
 
 
+def test_a_play_gets_its_words_as_they_were_given(inv: Inv, home: Home) -> None:
+    """Neither a file nor a pattern that begins with a dash becomes an option."""
+    (home.folder / "-x.yml").touch()
+    fake_ansible(home, 'echo "$@"')
+    played = inv(
+        "--search-root", str(ROOT), "remote.play", "./-x.yml", "--limit=-v", "--", "--check", folder=home.folder
+    )
+
+    assert (played.exit_status, played.stdout.split()[-3:]) == (0, ["--limit=-v", "--check", "./-x.yml"])
+
+
 def fake_ansible(home: Home, script: str) -> None:
     """Put a program into the place of ansible-playbook, in an environment that is up to date."""
     place = home.cache / "platform-manager" / "environments" / "ansible"

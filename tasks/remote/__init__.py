@@ -250,11 +250,12 @@ def play(context: Context, playbook: str, limit: str = "", forks: str = "32") ->
     from tasks import tools
 
     count = options.count("forks", forks)
-    words = (*(("--limit", limit) if limit else ()), *options.words())
+    # One word: Ansible would take a value that begins with a dash for an option.
+    words = (*((f"--limit={limit}",) if limit else ()), *options.words())
     if is_dry(context):
         console.step(f"would run ansible-playbook {shlex.join((*words, playbook))}")
         return
-    tools.play(load_settings(), Path(playbook), words, count)
+    tools.play(load_settings(), playbook, words, count)
 
 
 @dataclass(frozen=True)
