@@ -2,8 +2,9 @@
 
 `web:db` or `web,db`, `web:&prod`, `web:!web3`, `web*`, `~web[0-9]+`, `web[0]`, `web[0:3]` (both ends included), `all`,
 `@file` with a pattern on each line. The order of the parts says nothing: what is added comes first, then `&`, then `!`
-(ansible-core, inventory/manager.py). Stricter in one thing: a part that matches nothing is an error, because a
-misspelt `!web3` would run on web3. Wider in one: a machine's other names, and its addresses, mean it too.
+(ansible-core, inventory/manager.py). Stricter in one thing: a glob, an expression, an `&` or a `!` that matches nothing
+is an error, because a misspelt `!web3` would run on web3. Wider in two: a machine's other names and its addresses mean
+it too, and a plain name that nobody has here is a host, whose absence is found out there.
 """
 
 import fnmatch
