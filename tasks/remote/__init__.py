@@ -81,7 +81,7 @@ def run(
     name = reach.host_name(host)
     line = _line(command)
     if is_dry(context):
-        console.step(f"would run on {name}: {line or REPORT}")
+        console.step(f"would run on {name}{_around(frame)}: {line or REPORT}")
         return
     reach.run_on(load_settings(), name, line, frame)
 
@@ -106,7 +106,7 @@ def script(
     content = reach.script_content(file)
     line = lines.script(content, options.words())
     if is_dry(context):
-        console.step(f"would run {file} on {name}: {line}")
+        console.step(f"would run {file} on {name}{_around(frame)}: {line}")
         return
     with reach.ways_of(load_settings()).to(name).session() as session:
         reach.follow(session, name, frame.around(line), reach.feed_of(frame, content))
@@ -274,13 +274,21 @@ def _run_on_many(context: Context, who: tuple[str, str], job: _Job, limits: "Lim
     ways = reach.ways_of(load_settings())
     names = patterns.select(who[1], ways.inventory)
     if is_dry(context):
-        console.say("\n".join(f"would run on {name}: {job.line or REPORT}" for name in names))
+        around = _around(job.frame)
+        console.say("\n".join(f"would run on {name}{around}: {job.line or REPORT}" for name in names))
         return
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     line = job.frame.around(job.line or report.COMMAND)
     status = many.run(names, many.Request(line, ways, limits, form, coloured, reach.feed_of(job.frame)))
     if status:
         raise RemoteExit(status)
+
+
+def _around(frame: "Frame") -> str:
+    """Return in words what is around a command; nothing is an empty text."""
+    given = " ".join(f"{name}={shlex.quote(value)}" for name, value in frame.variables)
+    parts = (frame.sudo and "as root", frame.folder and f"in {frame.folder}", given and f"with {given}")
+    return "".join(f" {part}" for part in parts if part)
 
 
 def _line(command: str | None) -> str:

@@ -220,6 +220,19 @@ def test_a_dry_run_does_nothing(tailnet: Tailnet) -> None:
     assert tailnet.proxy.asked == []
 
 
+def test_a_dry_run_tells_what_is_around_the_command(tailnet: Tailnet, tmp_path: Path) -> None:
+    """As whom, where, with what: it may be what was mistyped."""
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    around = ("--sudo", "--cwd=/srv", "--env=A=b c")
+    words = "web as root in /srv with A='b c': "
+
+    assert tailnet("--dry", "remote.run", "--host=web", *around, "--", "id").stderr == f"would run on {words}id\n"
+    assert tailnet("--dry", "remote.run", "--hosts=web", *around, "--", "id").stdout == f"would run on {words}id\n"
+    scripted = tailnet("--dry", "remote.script", "--host=web", f"--file={script}", *around).stderr
+    assert scripted.startswith(f"would run {script} on {words}")
+
+
 def test_hosts_are_listed(tailnet: Tailnet) -> None:
     """Inventory and tailnet as one list, with who is online."""
     (tailnet.inventory / "hosts.yml").write_text(
