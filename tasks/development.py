@@ -90,13 +90,17 @@ def lint(context: Context) -> None:
     }
 )
 def bench(
-    _context: Context, runs: str = "7", json: bool = False, hosts: str = "", forks: str = "32", write: bool = False
+    context: Context, runs: str = "7", json: bool = False, hosts: str = "", forks: str = "32", write: bool = False
 ) -> None:
     """Compare our commands with the same by hand, on a lab of its own, and say which bounds are kept."""
     from tasks import benchmark
 
-    if hosts:
-        numbers = [options.count("hosts", each) for each in options.names(hosts)]
+    numbers = [options.count("hosts", each) for each in options.names(hosts)]
+    if is_dry(context):
+        sizes = f" of {hosts} hosts" if numbers else ""
+        console.say(f"would start a lab{sizes} and measure {options.count('runs', runs)} runs of each side there")
+        return
+    if numbers:
         _bench_many(numbers, options.count("runs", runs), options.count("forks", forks), json=json, write=write)
         return
 

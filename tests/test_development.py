@@ -55,6 +55,15 @@ def test_without_node_the_tests_of_bw_are_skipped_and_in_ci_nothing_is(inv: Inv,
     assert "error: cannot get bw 2026.6.0: there is no node and npm on PATH" in in_ci.stderr
 
 
+def test_a_dry_benchmark_starts_no_lab(inv: Inv, home: Home) -> None:
+    assert inv("--dry", "bench").stdout == "would start a lab and measure 7 runs of each side there\n"
+    assert inv("--dry", "bench", "--hosts=1,30", "--runs=3").stdout == (
+        "would start a lab of 1,30 hosts and measure 3 runs of each side there\n"
+    )
+    assert inv("--dry", "bench", "--hosts=x").exit_status == 64
+    assert list(home.temporary.iterdir()) == []
+
+
 def test_dry_run_tells_what_it_would_run(inv: Inv) -> None:
     assert inv("--dry", "test").stdout == "would run python -m pytest -m not containers and not speed and not long\n"
     assert inv("--dry", "test", "--containers").stdout == "would run python -m pytest -m containers\n"
