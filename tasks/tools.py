@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import console, files, process, reach
-from tasks.errors import NotSaved, RemoteExit, UsageFailure, reason
 from tasks.command import is_last
+from tasks.errors import NotSaved, RemoteExit, UsageFailure, reason
 from tasks.settings import ROOT, Settings
 
 if TYPE_CHECKING:
