@@ -17,7 +17,7 @@ def programs(home: Home, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = home.folder / "bin"
     folder.mkdir()
     for name in ("tailscale", "tailscaled", "headscale", "bw"):
-        (folder / name).write_text("#!/bin/sh\necho 99.0.0\n")
+        (folder / name).write_text("#!/bin/sh\necho 9999.0.0\n")
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
     return folder
