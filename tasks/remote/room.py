@@ -4,11 +4,16 @@ import contextlib
 import errno
 import os
 import resource
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
 from tasks.errors import Fleeting
 
+# A host has its connection, two files of --output-dir, and for a moment one to the daemon or the agent; the others are
+# what we have open ourselves, or load meanwhile.
+DESCRIPTORS_OF_HOST = 4
+DESCRIPTORS_OF_OURS = 28
 NO_THREAD = "can't start new thread"  # threading.Thread.start has no exception of its own
 
 
@@ -24,10 +29,12 @@ def most_descriptors() -> Iterator[None]:
 
 
 def start_threads(target: Callable[[], None], count: int, name: str) -> list[threading.Thread]:
-    """Start so many threads that run `target`; Fleeting when there is no room for even one.
+    """Start so many threads that run `target`, or fewer; Fleeting when there is no room for even one.
 
-    Where there is none for all, only half of those that were started run it: each starts another for its host.
+    Never more than there may be descriptors for. When threads run out, only half of those that were started run it:
+    each starts another for its host.
     """
+    count = min(count, max(1, (_descriptors() - DESCRIPTORS_OF_OURS) // DESCRIPTORS_OF_HOST))
     all_there, too_many = threading.Event(), set[threading.Thread]()
 
     def run() -> None:
@@ -67,6 +74,11 @@ def _too_many(things: str, why: str, limit: str) -> Fleeting:
         why=why,
         next_step=f"fewer hosts at once, such as --forks=8, or a higher `ulimit -{limit}`",
     )
+
+
+def _descriptors() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else soft
 
 
 def _limit_descriptors(soft: int, hard: int) -> None:

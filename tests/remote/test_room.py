@@ -68,6 +68,24 @@ for outcome in results.outcomes:
     )
 
 
+def test_no_more_hosts_run_at_once_than_there_are_descriptors_for() -> None:
+    """What is loaded while descriptors have run out may be missing for good."""
+    said = scarce("""
+descriptors(50, 60)
+held, most = {}, []
+def work(turn):
+    held[turn.name] = [open("/dev/null") for _ in range(4)]
+    most.append(len(held))
+    turn.halt.sleep(0.05)
+    del held[turn.name]
+results = fanout.run([str(n) for n in range(60)], work, fanout.Limits(forks=60), lambda _: None)
+print({str(outcome.failure) for outcome in results.outcomes}, {outcome.tries for outcome in results.outcomes})
+print(max(most) <= 8)
+""")
+
+    assert said == "{'None'} {1}\nTrue\n"
+
+
 def test_where_not_all_threads_can_be_had_fewer_hosts_run_at_once() -> None:
     """Each host takes another thread, for which there is room left."""
     said = scarce("""
