@@ -5,6 +5,7 @@ A thin layer that `net`, `vault`, `demo`, `doctor` and the benchmark share.
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ from tasks.secret import Secret
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
+    from tasks.net.accepted import Save
     from tasks.net.daemon import Daemon
-    from tasks.net.joining import Save, Source, StoredKey, Ways
+    from tasks.net.joining import Source, StoredKey, Ways
     from tasks.net.login import State
     from tasks.net.terminal import Attempt, Watch
     from tasks.tailnet import TailnetStatus
@@ -97,6 +99,7 @@ def with_folder(daemon: "Daemon") -> "Daemon":
 
 
 def _ways(settings: Settings, daemon: "Daemon", tailscale: Path, ask: Ask | None, tell: Tell) -> "Ways":
+    from tasks.keeping import where_kept
     from tasks.net.joining import Ways
     from tasks.net.terminal import Watch
 
@@ -105,19 +108,18 @@ def _ways(settings: Settings, daemon: "Daemon", tailscale: Path, ask: Ask | None
     if settings.ssh:
         tell("TS_SSH=1: the shields are down, peers that the policy allows reach this machine's loopback ports")
 
-    def attempt(key: Secret | None, *, sign_in: bool = True) -> "Attempt":
-        watch = Watch(_show_url, typed if sign_in else None, sign_in, lambda: _tell_silence(daemon, tell))
-        return _attempt(settings, daemon, tailscale, key, watch)
-
+    attempt = partial(_attempt, settings, daemon, tailscale)
+    silence = partial(_tell_silence, daemon, tell)
     return Ways(
-        attempt=attempt,
-        resume=lambda: attempt(None, sign_in=False),
+        attempt=lambda key, taken: attempt(key, Watch(_show_url, typed, on_silence=silence, on_taken=taken)),
+        resume=lambda: attempt(None, Watch(_show_url, sign_in=False, on_silence=silence)),
         status=daemon.api.status,
         quiet=daemon.api.disconnect_control,
         ask=ask,
         read=lambda: _read_vault(settings),
         reread=lambda: _read_vault(settings, anew=True),
         keep=lambda key: _keep_accepted(settings, daemon, key),
+        where=lambda save: where_kept(settings, save),
         tell=tell,
     )
 

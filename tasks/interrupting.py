@@ -52,6 +52,16 @@ def interruptions(hear: Callable[[int], None]) -> Iterator[None]:
         _set(heeded)
 
 
+@contextmanager
+def put_off() -> Iterator[None]:
+    """Within, the signals wait: the first is heeded at the end, by whom it was meant for. A second Ctrl-C does not."""
+    heard: list[int] = []
+    with interruptions(heard.append):
+        yield
+    if heard:
+        signal.raise_signal(heard[0])
+
+
 def raise_interrupted(number: int) -> None:
     """Raise it, in the middle of whatever goes on."""
     raise Interrupted(number)

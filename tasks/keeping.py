@@ -197,6 +197,17 @@ def _at_once(save: Save) -> Save:
     return tell
 
 
+def where_kept(settings: Settings, save: Save) -> str:
+    """Say where the key is that `save` has still to save, without asking a server."""
+    if settings.vault == "bitwarden":
+        waiting = [f"{trouble.what}; {trouble.next_step}" for trouble in _waiting_troubles(settings)]
+        return "\n".join(waiting) or "the accepted key could not be kept here"
+    try:
+        return f"the accepted key is saved: {save()}"
+    except Failure as failure:
+        return f"the accepted key could not be saved: {failure}"
+
+
 def offer_rescued(settings: Settings, *, dry: bool = False) -> NotSaved | None:
     """Offer to save what did not reach Bitwarden earlier; one look at a file when there is nothing.
 

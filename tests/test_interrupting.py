@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tasks.interrupting import INTERRUPTIONS, interruptions, raise_interrupted
+from tasks.interrupting import INTERRUPTIONS, interruptions, put_off, raise_interrupted
 from tests.conftest import ROOT
 
 ALL = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -92,3 +92,28 @@ def test_after_the_terminals_end_nothing_fails_by_it() -> None:
         child.send_signal(signal.SIGHUP)
 
         assert child.wait(20) == 129
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_put_off_it_is_heard_at_the_end_by_whom_it_was_meant_for(number: signal.Signals) -> None:
+    """Once, though it comes twice, and afterwards all is as it was."""
+    heard: list[str] = []
+    before = handlers()
+    with interruptions(lambda each: heard.append(f"heard {each}")):
+        with put_off():
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGTERM)
+            heard.append("done")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert (heard, handlers()) == (["done", f"heard {number}"], before)
+
+
+def test_ctrl_c_after_one_that_was_put_off_ends_at_once() -> None:
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt), interruptions(raise_interrupted), put_off():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("more")
+
+    assert done == []

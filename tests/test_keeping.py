@@ -8,7 +8,7 @@ import pexpect
 import pytest
 
 from tasks.errors import ConfigurationFailure
-from tasks.keeping import keep_accepted_key, open_vault, read_item, set_password
+from tasks.keeping import keep_accepted_key, open_vault, read_item, set_password, where_kept
 from tasks.secret import Secret
 from tasks.settings import load
 from tasks.vault.acceptance import acceptance_of
@@ -72,6 +72,17 @@ def test_an_accepted_key_carries_when_by_whom_and_as_which_node(vault: AgeStore)
     assert accepted[20:] == " by Tailscale as box; if it was a single-use key, it is spent"
     set_password(load(), KEY, Secret("two"))
     assert acceptance_of(vault.get(KEY)) == ""
+
+
+def test_where_an_accepted_key_is_before_it_is_saved(vault: AgeStore) -> None:
+    """A vault of this machine has it at once, or says why not."""
+    assert where_kept(load(), keep_accepted_key(load(), KEY, Secret("one"))).startswith(
+        f"the accepted key is saved: the item '{KEY}' of the age vault is new"
+    )
+    vault.path.write_bytes(b"")
+    assert where_kept(load(), keep_accepted_key(load(), KEY, Secret("two"))).startswith(
+        "the accepted key could not be saved: the vault "
+    )
 
 
 @pytest.fixture
@@ -222,6 +233,15 @@ def test_the_vaults_status_tells_what_waits(bitwarden: FakePlace, waiting: AgeSt
     assert what in json.loads(inv("vault.status", "--json").stdout)["warnings"]
     waiting.path.write_bytes(b"")
     assert "warning: what may wait to be saved cannot be read: the vault " in inv("vault.status").stderr
+
+
+def test_an_accepted_key_waits_here_before_it_is_saved_to_bitwarden(bitwarden: FakePlace) -> None:
+    """No server is asked to tell so."""
+    told = where_kept(load(), keep_accepted_key(load(), KEY, Secret("one")))
+
+    assert f"a value for '{KEY}' waits to be saved to Bitwarden" in told
+    assert "`inv net.up` at a terminal offers to save it" in told
+    assert not bitwarden.account.folder.with_name("fake.log").exists()
 
 
 @pytest.mark.parametrize("words", [("vault.rotate", "other"), ("net.up",)], ids=["save", "delivery"])

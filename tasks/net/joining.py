@@ -19,15 +19,15 @@ from tasks.errors import (
     TimedOut,
     Unavailable,
 )
+from tasks.net.accepted import Accepted, Keep, Save
 from tasks.net.keys import fault_of, key_in
-from tasks.net.login import KEY_IS_GOOD, State
+from tasks.net.login import State
 from tasks.net.terminal import Attempt
 from tasks.secret import Secret
 from tasks.tailnet import TailnetStatus
 
 CONFIRM_DEADLINE = 10.0  # seconds from `up`'s success to Running and online in the LocalAPI
 CONFIRM_PAUSE = 0.02
-Save = Callable[[], str]
 PROMPT = "auth key (hidden; Enter alone = sign in with a browser): "
 
 
@@ -35,21 +35,23 @@ PROMPT = "auth key (hidden; Enter alone = sign in with a browser): "
 class Ways:
     """How the loop reaches the world.
 
-    `attempt(key)` is one login, without a key by a browser; `resume()` is one by the node's own key, and ends where the
-    server asks for more; `status()` asks the daemon; `quiet()` makes it stop trying a refused key; `ask(prompt)` asks a
-    person and is None when nobody can be asked; `read()` is the vault's, and `reread()` what it is by now, after all
-    news; `keep(key)` keeps an accepted key where nothing loses it and returns what saves it in the vault, which says
-    where it went; `tell` says a line of progress.
+    `attempt(key, taken)` is one login, without a key by a browser, and calls `taken` as soon as it reads that the key
+    is good; `resume()` is one by the node's own key, and ends where the server asks for more; `status()` asks the
+    daemon; `quiet()` makes it stop trying a refused key; `ask(prompt)` asks a person and is None when nobody can be
+    asked; `read()` is the vault's, and `reread()` what it is by now, after all news; `keep(key)` keeps an accepted key
+    where nothing loses it and returns what saves it in the vault, which says where it went; `where(save)` says where it
+    is before that; `tell` says a line of progress.
     """
 
-    attempt: Callable[[Secret | None], Attempt]
+    attempt: Callable[[Secret | None, Callable[[], None]], Attempt]
     resume: Callable[[], Attempt]
     status: Callable[[], TailnetStatus]
     quiet: Callable[[], None]
     ask: Callable[[str], Secret] | None
     read: Callable[[], "StoredKey | None"]
     reread: Callable[[], "StoredKey | None"]
-    keep: Callable[[Secret], Save]
+    keep: Keep
+    where: Callable[[Save], str]
     tell: Callable[[str], None]
 
 
@@ -136,30 +138,33 @@ def _try(ways: Ways, source: Source) -> tuple[TailnetStatus | None, str]:
     """Try one key; return the status if it was accepted, else the refusal in the server's words."""
     if source.key is not None and (fault := fault_of(source.key)):
         return None, fault
-    outcome = ways.attempt(source.key)
-    if outcome.state is State.KEY_REFUSED:
-        ways.quiet()
-        return None, outcome.text
-    if outcome.state is State.TYPED:
-        return None, ""
-    typed = source.key if source.typed else None
-    save = ways.keep(typed) if typed is not None and outcome.state in KEY_IS_GOOD else None
+    accepted = Accepted(source.key if source.typed else None, ways.keep)
     try:
-        joined = _judge(ways, outcome)
+        with accepted.told_when_interrupted(ways.where, ways.tell):
+            outcome = ways.attempt(source.key, accepted.keep)
+            if outcome.state is State.KEY_REFUSED:
+                ways.quiet()
+                return None, outcome.text
+            if outcome.state is State.TYPED:
+                return None, ""
+            joined = _judge(ways, outcome, accepted.keep)
     except Failure:
-        if save is not None:
-            _save_all_the_same(ways, save)
+        if accepted.save is not None:
+            _save_all_the_same(ways, accepted.save)
         raise
-    if typed is not None:
-        _save(ways, save or ways.keep(typed))
+    if accepted.save is not None:
+        _save(ways, accepted.save)
     return joined, ""
 
 
-def _judge(ways: Ways, outcome: Attempt) -> TailnetStatus:
-    """Turn the end of an attempt into the confirmed status, or into its own failure."""
+def _judge(ways: Ways, outcome: Attempt, taken: Callable[[], None] = lambda: None) -> TailnetStatus:
+    """Turn the end of an attempt into the confirmed status, or into its own failure; call `taken` for a good key."""
     if outcome.state in {State.ACCEPTED, State.NO_ANSWER, State.FAILED}:
         patience = CONFIRM_DEADLINE if outcome.state is State.ACCEPTED else 0.0
         status = _confirm(ways, patience)
+        # A node that waits for a login may have an older node key, which has expired.
+        if status.is_up or (status.has_node_key and status.state != "NeedsLogin"):
+            taken()
         if status.is_up:
             return status
         raise _not_up(status, outcome)

@@ -29,8 +29,8 @@ class State(Enum):
     TYPED = auto()  # a person typed while the browser had the word
 
 
-# The ends at which the control server took the key: one for a single use is spent by then.
-KEY_IS_GOOD = frozenset({State.ACCEPTED, State.NEEDS_APPROVAL, State.LOCKED_OUT})
+# Where the control server took the key, whatever follows: one for a single use is spent by then.
+KEY_IS_GOOD = frozenset({State.AWAITING_APPROVAL, State.ACCEPTED, State.NEEDS_APPROVAL, State.LOCKED_OUT})
 
 
 class Event(Enum):

@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tasks.errors import Failure
+from tasks.console import visible
+from tasks.errors import Failure, Refused, TimedOut, Unavailable
 from tasks.loopback import free_port
+from tasks.net.accepted import Accepted, Keep, Save
 from tasks.net.daemon import Daemon, start, stop
-from tasks.net.joining import Save, failure_of
-from tasks.net.login import KEY_IS_GOOD, State
+from tasks.net.joining import failure_of
+from tasks.net.login import State
 from tasks.net.terminal import Attempt, Watch, attempt
 from tasks.secret import Secret
 
@@ -33,13 +35,15 @@ class Ways:
     """How a proof reaches the world.
 
     `like` is the daemon of the running network, `programs` are tailscale and tailscaled, `arguments` those of `up`;
-    `keep(key)` keeps an accepted key where nothing loses it and returns what saves it; `tell` says a line of progress.
+    `keep(key)` keeps an accepted key where nothing loses it and returns what saves it; `where(save)` says where it is
+    before that; `tell` says a line of progress.
     """
 
     like: Daemon
     programs: tuple[Path, Path]
     arguments: Sequence[str]
-    keep: Callable[[Secret], Save]
+    keep: Keep
+    where: Callable[[Save], str]
     tell: Callable[[str], None]
 
 
@@ -48,19 +52,19 @@ def prove(ways: Ways, key: Secret) -> Save | str:
 
     Any other end of the login is its own failure.
     """
-    save: Save | None = None
-    with _second_daemon(ways) as daemon:
-        outcome = _log_in(ways, daemon, key)
-        if outcome.state in KEY_IS_GOOD:
-            save = ways.keep(key)
+    accepted = Accepted(key, ways.keep)
+    with accepted.told_when_interrupted(ways.where, ways.tell), _second_daemon(ways) as daemon:
+        outcome = _log_in(ways, daemon, key, accepted)
+        cause = _cause(daemon, outcome, accepted)
+        if accepted.save is not None:
             _try_to("log out", daemon.api.logout, ways.tell)
-    if save is not None:
+    if accepted.save is not None:
         if outcome.state in RESERVATIONS:
             ways.tell(f"{RESERVATIONS[outcome.state]}: {outcome.text}")
-        return save
+        return accepted.save
     if outcome.state is State.KEY_REFUSED:
         return outcome.text
-    raise failure_of(outcome)
+    raise _unproved(outcome, cause)
 
 
 @contextmanager
@@ -81,10 +85,47 @@ def _second_daemon(ways: Ways) -> Iterator[Daemon]:
             _try_to("end", lambda: stop(daemon), ways.tell)
 
 
-def _log_in(ways: Ways, daemon: Daemon, key: Secret) -> Attempt:
+def _cause(daemon: Daemon, outcome: Attempt, accepted: Accepted) -> str:
+    """Return what the daemon knows of a login that had no clear end; keep the key if the daemon has used it."""
+    if outcome.state not in {State.NO_ANSWER, State.FAILED}:
+        return ""
+    try:
+        status = daemon.api.status(peers=False)
+    except Failure as failure:
+        return failure.what
+    if status.is_up or status.has_node_key:  # it began without one
+        accepted.keep()
+    return visible(status.login_error)
+
+
+def _unproved(outcome: Attempt, cause: str) -> Failure:
+    """Return the failure of a proof that says nothing of the key, or `failure_of` for what is not a proof's own."""
+    why, again = cause or outcome.text, "then run it again with the same key; the vault still holds the old one"
+    match outcome.state:
+        case State.NO_ANSWER:
+            return TimedOut(
+                f"the key is not proved: no answer from the control server within {LOGIN_TIMEOUT} s",
+                why=why,
+                next_step=f"`inv doctor` looks for the cause; {again}",
+            )
+        case State.FAILED:
+            return Unavailable(
+                "the key is not proved: `tailscale up` failed", why=why, next_step=f"mend that (`inv doctor`), {again}"
+            )
+        case State.NOT_SIGNED_IN:
+            return Refused(
+                "the key is not proved: the control server asks for a sign-in with a browser all the same",
+                why=why,
+                next_step="make an auth key there, then run it again; the vault still holds the old one",
+            )
+        case _:
+            return failure_of(outcome)
+
+
+def _log_in(ways: Ways, daemon: Daemon, key: Secret, accepted: Accepted) -> Attempt:
     up = ("up", f"--timeout={LOGIN_TIMEOUT}s", *ways.arguments)
     argv = (str(ways.programs[0]), f"--socket={daemon.socket}", *up)
-    watch = Watch(lambda _state, _url: None, sign_in=False)
+    watch = Watch(lambda _state, _url: None, sign_in=False, on_taken=accepted.keep)
     return attempt(argv, key=key, deadline=LOGIN_TIMEOUT + GRACE, watch=watch)
 
 

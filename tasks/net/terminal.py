@@ -15,8 +15,8 @@ import pexpect
 from tasks import process
 from tasks.console import visible
 from tasks.errors import Unavailable
-from tasks.interrupting import LONGEST_WAIT
-from tasks.net.login import Event, State, following, is_end, recognise
+from tasks.interrupting import LONGEST_WAIT, put_off
+from tasks.net.login import Event, KEY_IS_GOOD, State, following, is_end, recognise
 from tasks.secret import REDACTOR, Secret
 
 WIDE = (24, 4096)  # rows and columns: nothing that we read for is wrapped
@@ -40,7 +40,8 @@ class Watch:
     `on_url` gets the address that a person must open, and whether it is for signing in or for an admin's approval (the
     state of the attempt); `typed` is a descriptor that becomes readable when a person typed a line. Without `sign_in`
     the attempt ends where the server asks for a browser, and nobody hears of the address. `on_silence` is called once,
-    when the server has not answered for `patience` seconds.
+    when the server has not answered for `patience` seconds; `on_taken` as soon as it is read that the server took the
+    key, before the program is ended, and perhaps again.
     """
 
     on_url: Callable[[State, str], None]
@@ -48,6 +49,7 @@ class Watch:
     sign_in: bool = True
     on_silence: Callable[[], None] = lambda: None
     patience: float = 3.0  # an answer takes 0.1
+    on_taken: Callable[[], None] = lambda: None
 
 
 def attempt(argv: Sequence[str], *, key: Secret | None, deadline: float, watch: Watch) -> Attempt:
@@ -172,10 +174,13 @@ class _Reading:
     def _ended(self) -> None:
         if is_end(self._state):
             return
-        self._child.wait()
-        self._happen(Event.ENDED_WELL if self._child.exitstatus == 0 else Event.ENDED_BADLY, "")
+        with put_off():  # what it read last may be that the key is good
+            self._child.wait()
+            self._happen(Event.ENDED_WELL if self._child.exitstatus == 0 else Event.ENDED_BADLY, "")
 
     def _happen(self, event: Event, text: str) -> None:
         after = following(self._state, event)
         if after is not self._state:
             self._state, self._text = after, text
+            if after in KEY_IS_GOOD:
+                self._watch.on_taken()

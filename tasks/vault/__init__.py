@@ -17,6 +17,7 @@ from tasks.keeping import (
     open_vault,
     save_password,
     set_password,
+    where_kept,
 )
 from tasks.net.keys import fault_of, key_in
 from tasks.secret import REDACTOR, Secret
@@ -206,6 +207,7 @@ def _proof(settings: Settings, name: str, key: Secret) -> Save | str:
         programs=(found.executable("tailscale"), found.executable("tailscaled")),
         arguments=up_arguments(settings),
         keep=lambda accepted: keep_accepted_key(settings, name, accepted),
+        where=lambda save: where_kept(settings, save),
         tell=console.step,
     )
     return prove(ways, key)

@@ -242,6 +242,22 @@ def test_ctrl_c_while_the_browser_has_the_word(inv: Inv, fakes: Fakes) -> None:
     assert [identify(up["pid"]) for up in fakes.ups()] == [None]
 
 
+def test_ctrl_c_while_an_admin_has_the_word_loses_no_key(inv: Inv, fakes: Fakes) -> None:
+    """The control server has taken it, and it may be spent."""
+    fakes.order(up=[("print", "To approve your machine, visit (as admin):\n\n\thttps://x/admin\n\n"), ("wait", None)])
+    with terminal("net.up") as child:
+        child.expect_exact(PROMPT)
+        child.sendline(GOOD)
+        child.expect_exact("this machine must be approved by an admin: https://x/admin")
+        child.send("\x03")
+        status, shown = ending(child)
+
+    assert status == 130
+    assert f"the accepted key is saved: the item {ITEM!r} of the age vault is new" in shown
+    assert shown.endswith("interrupted\n")
+    assert inv("vault.get", ITEM).stdout == f"{GOOD}\n"
+
+
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_descriptors_are_no_obstacle(fakes: Fakes, closed: str) -> None:
     """As from cron; nothing is asked, and nothing of ours takes their numbers in the daemon."""

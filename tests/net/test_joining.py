@@ -1,14 +1,18 @@
 """The loop of a login: where the key comes from, when a person is asked, what is saved, and what never asks."""
 
+import os
+import signal
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import pytest
 
 from tasks.errors import Busy, ConfigurationFailure, Failure, NotSaved, Refused, TimedOut, Unavailable
-from tasks.net.joining import PROMPT, Save, Source, StoredKey, Ways, failure_of, join
-from tasks.net.login import State
+from tasks.interrupting import Interrupted, interruptions, raise_interrupted
+from tasks.net.accepted import Save
+from tasks.net.joining import PROMPT, Source, StoredKey, Ways, failure_of, join
+from tasks.net.login import KEY_IS_GOOD, State
 from tasks.net.terminal import Attempt
 from tasks.secret import Secret
 from tasks.tailnet import TailnetStatus
@@ -56,6 +60,7 @@ class World:
             read=self._read,
             reread=self._reread,
             keep=self._keep,
+            where=lambda _save: "it is kept in a safe",
             tell=self.said.append,
         )
 
@@ -64,9 +69,12 @@ class World:
         source = Source(Secret(configured), "the key in TS_AUTHKEY") if configured is not None else None
         return join(self.ways(), status, source, ITEM)
 
-    def _attempt(self, key: Secret | None) -> Attempt:
+    def _attempt(self, key: Secret | None, taken: Callable[[], None]) -> Attempt:
         self.tried.append(key.reveal() if key else None)
-        return self.outcomes.get(key.reveal(), REFUSED) if key else self.without_key
+        outcome = self.outcomes.get(key.reveal(), REFUSED) if key else self.without_key
+        if outcome.state in KEY_IS_GOOD:
+            taken()
+        return outcome
 
     def _resume(self) -> Attempt:
         self.resumed += 1
@@ -387,6 +395,65 @@ def test_a_save_that_fails_does_not_hide_how_the_login_failed(end: State, exit_s
     assert world.said == ["the accepted key could not be saved: cannot write it: no space left\n  next: mend that"]
 
 
+def interrupting(world: World) -> Callable[[], TailnetStatus]:
+    """Return a daemon's status that asks us to end before it answers."""
+
+    def status() -> TailnetStatus:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return world.after
+
+    return status
+
+
+def test_an_interruption_that_comes_while_a_key_is_being_kept_waits_until_it_is() -> None:
+    """It may be spent; and `interrupted` alone would sound like a loss."""
+    world = World(typed=[GOOD])
+    status = interrupting(world)
+
+    def keep(key: Secret) -> Save:
+        status()
+        return world.ways().keep(key)
+
+    with pytest.raises(Interrupted) as caught, interruptions(raise_interrupted):
+        join(replace(world.ways(), keep=keep), NEEDS_LOGIN, None, ITEM)
+
+    assert (caught.value.exit_status, world.kept, world.saved) == (143, [GOOD], [])
+    assert world.said == ["it is kept in a safe"]
+
+
+def test_an_interruption_after_an_accepted_key_was_kept_tells_where_it_is() -> None:
+    world = World(typed=[GOOD])
+    with pytest.raises(Interrupted), interruptions(raise_interrupted):
+        join(replace(world.ways(), status=interrupting(world)), NEEDS_LOGIN, None, ITEM)
+
+    assert (world.kept, world.said) == ([GOOD], ["it is kept in a safe"])
+
+
+def test_an_interruption_before_a_key_was_accepted_has_nothing_to_tell() -> None:
+    world = World(outcomes={GOOD: Attempt(State.NO_ANSWER)}, typed=[GOOD])
+    with pytest.raises(Interrupted), interruptions(raise_interrupted):
+        join(replace(world.ways(), status=interrupting(world)), NEEDS_LOGIN, None, ITEM)
+
+    assert (world.kept, world.said) == ([], [])
+
+
+def test_a_key_that_was_taken_while_the_answer_came_late_is_kept_and_saved() -> None:
+    """The daemon has a node key by then, but is not up yet."""
+    starting = replace(STOPPED, state="Starting")
+    world = World(outcomes={GOOD: Attempt(State.NO_ANSWER, "timeout")}, typed=[GOOD], after=starting)
+
+    assert failure(world).exit_status == 69
+    assert (world.kept, world.saved) == ([GOOD], [GOOD])
+
+
+def test_an_older_node_key_is_no_sign_that_an_auth_key_was_taken() -> None:
+    expired = replace(NEEDS_LOGIN, has_node_key=True)
+    world = World(outcomes={GOOD: Attempt(State.NO_ANSWER, "timeout")}, typed=[GOOD], after=expired)
+
+    assert failure(world, expired).exit_status == 69
+    assert world.kept == []
+
+
 def test_no_key_but_a_typed_one_is_kept() -> None:
     """The vault's own and TS_AUTHKEY's are where they belong."""
     held, configured = World(held=GOOD), World()
@@ -474,7 +541,7 @@ def test_a_thousand_wrong_keys_take_no_more_memory_than_ten() -> None:
 def growth(count: int) -> int:
     """Return the peak of the bytes that so many refusals take."""
     world = World(typed=(f"tskey-auth-{number}" for number in range(count)))
-    ways = replace(world.ways(), attempt=lambda _key: REFUSED, tell=lambda _text: None, quiet=lambda: None)
+    ways = replace(world.ways(), attempt=lambda _key, _taken: REFUSED, tell=lambda _text: None, quiet=lambda: None)
     tracemalloc.start()
     try:
         with pytest.raises(Refused):

@@ -1,14 +1,17 @@
 """The proof of a key: a second daemon logs in with it and out again, and the first one never hears of it."""
 
+import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tasks.errors import Failure
+from tasks.interrupting import Interrupted, interruptions, raise_interrupted
+from tasks.net.accepted import Save
 from tasks.net.daemon import Daemon, probe, start
-from tasks.net.joining import Save
 from tasks.net.proving import Ways, prove
 from tasks.running import identify
 from tasks.secret import Secret
@@ -26,7 +29,8 @@ from tasks.net.proving import Ways, prove
 from tasks.secret import Secret
 fakes, folder, port = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 daemon = Daemon(folder, folder, "127.0.0.1", port)
-prove(Ways(daemon, (fakes / "tailscale", fakes / "tailscaled"), (), lambda key: str, print), Secret("tskey-auth-x"))
+programs = fakes / "tailscale", fakes / "tailscaled"
+prove(Ways(daemon, programs, (), lambda key: str, lambda save: "", print), Secret("tskey-auth-x"))
 """
 TIMEOUT = "timeout waiting for Tailscale service to enter a Running state"
 APPROVAL = f"\nTo approve your machine, visit (as admin):\n\n\thttps://x/admin\n\n{TIMEOUT}\n"
@@ -40,7 +44,7 @@ def ways_of(daemon: Daemon, happened: list[str]) -> Ways:
         happened.append(f"kept {key.reveal()}")
         return lambda: f"saved {key.reveal()}"
 
-    return Ways(daemon, PROGRAMS, ("--reset",), keep, happened.append)
+    return Ways(daemon, PROGRAMS, ("--reset",), keep, lambda _save: "it is kept in a safe", happened.append)
 
 
 def test_a_good_key_is_proved_beside_the_running_daemon(fakes: Fakes, daemon: Daemon) -> None:
@@ -108,6 +112,73 @@ def test_a_logout_that_fails_costs_no_key(fakes: Fakes, daemon: Daemon) -> None:
         "the daemon of the proof does not log out, and its node stays until it is given up as gone: "
         "tailscaled does not answer",
     ]
+    assert identify(fakes.daemons()[0]["pid"]) is None
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_key_that_was_taken_without_a_word_is_kept(fakes: Fakes, daemon: Daemon, status: int) -> None:
+    """As when the answer comes after the deadline of `up`, or `up` fails after it."""
+    fakes.order(up=[("join", None), *([("print", f"{TIMEOUT}\n")] * (1 - status)), ("exit", 1)])
+    happened: list[str] = []
+
+    assert not isinstance(prove(ways_of(daemon, happened), Secret(GOOD)), str)
+    assert happened == [f"kept {GOOD}"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "status", "what", "why"),
+    [
+        (
+            [("print", f"{TIMEOUT}\n"), ("exit", 1)],
+            *(75, "the key is not proved: no answer from the control server within 30 s", TIMEOUT),
+        ),
+        (
+            [("print", "panic: oops\n"), ("exit", 2)],
+            *(69, "the key is not proved: `tailscale up` failed", "panic: oops"),
+        ),
+        (
+            [("print", "\nTo authenticate, visit:\n\n\thttps://x/a\n\n"), ("wait", None)],
+            *(77, "the key is not proved: the control server asks for a sign-in with a browser all the same"),
+            "the control server asks for a new login",
+        ),
+    ],
+    ids=["no answer", "failed", "asks for a browser"],
+)
+def test_a_login_that_says_nothing_of_the_key_is_told_as_what_it_is(
+    fakes: Fakes, daemon: Daemon, steps: list[object], status: int, what: str, why: str
+) -> None:
+    fakes.order(up=steps)
+    happened: list[str] = []
+    with pytest.raises(Failure) as caught:
+        prove(ways_of(daemon, happened), Secret(GOOD))
+
+    assert (caught.value.exit_status, caught.value.what, caught.value.why) == (status, what, why)
+    assert "the vault still holds the old one" in caught.value.next_step
+    assert happened == []
+
+
+def test_no_answer_is_told_in_the_daemons_words(fakes: Fakes, daemon: Daemon) -> None:
+    """`up` knows only that time is over."""
+    fakes.order(up=[("refuse", "dial tcp: connection refused"), ("print", f"{TIMEOUT}\n"), ("exit", 1)])
+    with pytest.raises(Failure) as caught:
+        prove(ways_of(daemon, []), Secret(GOOD))
+
+    assert caught.value.why == "dial tcp: connection refused"
+
+
+def test_an_interruption_after_the_key_was_accepted_keeps_it_and_tells_where(fakes: Fakes, daemon: Daemon) -> None:
+    """Though it comes before anything is kept."""
+    happened: list[str] = []
+    ways = ways_of(daemon, happened)
+
+    def keep(key: Secret) -> Save:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return ways.keep(key)
+
+    with pytest.raises(Interrupted), interruptions(raise_interrupted):
+        prove(replace(ways, keep=keep), Secret(GOOD))
+
+    assert happened == [f"kept {GOOD}", "it is kept in a safe"]
     assert identify(fakes.daemons()[0]["pid"]) is None
 
 

@@ -280,3 +280,30 @@ def test_a_quick_answer_is_no_silence(fakes: Fakes) -> None:
 
     assert replay(fakes, ("exit", 0), watch=watch).state is State.ACCEPTED
     assert told == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "state"),
+    [
+        ([("exit", 0)], State.ACCEPTED),
+        ([("print", f"{APPROVE}\n\n\t{URL}\n\n"), ("wait", None)], State.NEEDS_APPROVAL),
+        ([("print", f"{LOCKED}\n"), ("wait", None)], State.LOCKED_OUT),
+    ],
+)
+def test_that_the_key_is_taken_is_told_while_the_program_is_still_ours(
+    fakes: Fakes, steps: Sequence[Step], state: State
+) -> None:
+    """Whoever waits for an admin's approval may lose patience: the key is spent by then."""
+    told: list[str] = []
+    watch = Watch(lambda _state, _url: told.append("address"), on_taken=lambda: told.append("taken"))
+
+    assert replay(fakes, *steps, deadline=3.0, watch=watch).state is state
+    assert told[0] == "taken"
+
+
+def test_a_refused_key_is_not_told_to_be_taken(fakes: Fakes) -> None:
+    told: list[str] = []
+    watch = Watch(lambda _state, _url: None, on_taken=lambda: told.append("taken"))
+
+    assert replay(fakes, ("print", "backend error: no\n"), ("exit", 1), watch=watch).state is State.KEY_REFUSED
+    assert told == []
