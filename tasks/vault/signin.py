@@ -87,6 +87,8 @@ def sign_in_anew(account: Account, person: Person) -> None:
     """Sign bw in beside its account, and let that take the account's place: until then the local copy stays."""
     beside = replace(account, folder=account.folder.with_name(f"{account.folder.name}.new"))
     with files.lock(account.lock.with_suffix(".anew.lock"), deadline=LOCK_DEADLINE):
+        # Whoever was killed here left a copy, which bw would take for signed in.
+        shutil.rmtree(beside.folder, ignore_errors=True)
         try:
             sign_in(beside, person)
             (beside.folder / "data.json").replace(account.folder / "data.json")

@@ -1,5 +1,7 @@
 """The ways into an account: which one is taken, what is asked for, and what is said when something is missing."""
 
+import json
+import shutil
 import threading
 from dataclasses import replace
 
@@ -8,8 +10,8 @@ import pytest
 from tasks import files
 from tasks.errors import Failure
 from tasks.secret import Secret
-from tasks.vault.signin import REWRITING, Person, is_new, parse_session, password_of, sign_in
-from tests.vault.conftest import FakePlace
+from tasks.vault.signin import REWRITING, Person, is_new, parse_session, password_of, sign_in, sign_in_anew
+from tests.vault.conftest import FakePlace, login
 
 
 def test_an_api_key_signs_in_and_the_secret_is_in_no_argument(fake: FakePlace) -> None:
@@ -19,6 +21,20 @@ def test_an_api_key_signs_in_and_the_secret_is_in_no_argument(fake: FakePlace) -
     assert not is_new(fake.account)
     assert fake.said == ["signing in to vault.example (once for this machine)"]
     assert fake.asked() == ["config server https://vault.example", "login --apikey"]
+
+
+def test_what_an_earlier_sign_in_left_beside_the_account_is_not_taken_for_a_new_one(fake: FakePlace) -> None:
+    """As after a kill: bw would say that it is signed in already, and its copy would be an old one."""
+    fake.serve(login("one", "old"))
+    person = Person(None, fake.said.append)
+    sign_in(fake.account, person)
+    shutil.copytree(fake.account.folder, fake.account.folder.with_name("data.new"))
+    fake.serve(login("one", "new"))
+    sign_in_anew(fake.account, person)
+
+    data = json.loads((fake.account.folder / "data.json").read_text())
+    assert [item["login"]["password"] for item in data["items"]] == ["new"]
+    assert not fake.account.folder.with_name("data.new").exists()
 
 
 def test_an_e_mail_address_and_the_password_sign_in_and_open(fake: FakePlace) -> None:
