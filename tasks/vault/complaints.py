@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import Busy, ConfigurationFailure, Failure, Refused, Unavailable
+from tasks.errors import Busy, ConfigurationFailure, Failure, Refused, TimedOut, Unavailable
 from tasks.vault.store import Conflict, NoSuchItem
 
 LONGEST_QUOTE = 200  # characters of a foreign text in our sentence
@@ -41,6 +41,14 @@ class Meaning:
 SIGN_IN = "set BW_CLIENTID and BW_CLIENTSECRET (the account's API key), or BW_EMAIL; then run it again"
 BY_KEY = "or sign in by the API key: set BW_CLIENTID and BW_CLIENTSECRET"
 MEANINGS = (
+    # coreutils' env, or busybox's, which bw's first line names
+    Meaning(
+        r"^(?:\S*/)?env: (?:can't execute )?\W*node\W*: No such file",
+        Unavailable,
+        "no-node",
+        "bw runs by Node, and there is no node on PATH",
+        "put Node 20 or newer on PATH, then run it again",
+    ),
     Meaning(
         r"out of date\. |is out of date|Cipher doesn't exist",
         Conflict,
@@ -209,6 +217,15 @@ def failure_of(complaint: Complaint) -> Failure:
         why=_told(text, ""),
         next_step="`inv vault.status` shows how the vault is",
         cause="bw",
+    )
+
+
+def hung(host: str, step: str, deadline: float) -> TimedOut:
+    """Return the failure of a step of bw's that a server kept waiting for so many seconds."""
+    return TimedOut(
+        f"{host} did not answer within {deadline:g} s",
+        why=f"{step} went on waiting; it has no time limit of its own",
+        next_step="look at the server, then run it again",
     )
 
 

@@ -19,7 +19,7 @@ from tasks.errors import Failure, TimedOut, Unavailable, reason
 from tasks.secret import REDACTOR, Secret
 from tasks.vault import bw
 from tasks.vault.bw import Account
-from tasks.vault.complaints import Complaint, failure_of
+from tasks.vault.complaints import Complaint, failure_of, hung
 
 DEADLINE = 30.0  # seconds for an answer, its start-up included (about one second)
 BACKLOG = 8
@@ -82,13 +82,13 @@ class Serve:
             text = connection.getresponse().read().decode(errors="replace")
         except TimeoutError:
             self.close()
-            raise _hung(self._account.host, path, deadline) from None
+            raise hung(self._account.host, _step(path), deadline) from None
         except (OSError, http.client.HTTPException) as error:
             raise self._lost(error) from None
         finally:
             connection.close()
         self.has_answered = True
-        return self._data(text, f"bw serve {path.split('?')[0].split('/')[1]}")
+        return self._data(text, _step(path))
 
     def close(self) -> None:
         """End it. Should that hit the moment in which bw writes its local copy, the next one signs in anew."""
@@ -120,13 +120,9 @@ class Serve:
         return ""
 
 
-def _hung(host: str, path: str, deadline: float) -> Failure:
-    step = path.split("?")[0].split("/")[1]
-    return TimedOut(
-        f"{host} did not answer within {deadline:g} s",
-        why=f"bw serve {step} went on waiting; it has no time limit of its own",
-        next_step="look at the server, then run it again",
-    )
+def _step(path: str) -> str:
+    """Return a request as complaints and failures call it."""
+    return f"bw serve {path.split('?')[0].split('/')[1]}"
 
 
 def _own_socket(folder: Path) -> Path:

@@ -46,6 +46,9 @@ RECORDED = [
     ("User Decryption Options are required for client initialization.", 78, "no-unlock-data"),
     ("KeyIdBackfillError: 404", 78, "bw-too-new"),
     ("Please update your app to continue using Bitwarden", 78, "bw-too-old"),
+    ("env: \u2018node\u2019: No such file or directory", 69, "no-node"),
+    ("/usr/bin/env: 'node': No such file or directory", 69, "no-node"),
+    ("env: can't execute 'node': No such file or directory", 69, "no-node"),
     ("something that nobody has seen", 69, "bw"),
 ]
 

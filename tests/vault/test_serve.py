@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -78,6 +79,21 @@ def test_its_last_words_say_why_it_ended(fake: FakePlace) -> None:
 
     assert (caught.value.cause, caught.value.exit_status) == ("signed-out", 69)
     assert "bw serve said: You are not logged in" in str(caught.value)
+
+
+def test_a_missing_node_is_told_as_such(fake: FakePlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To run it again helps nobody."""
+    files.private_folder(fake.account.folder)
+    program = fake.account.folder.with_name("bw")
+    program.write_text("#!/usr/bin/env node\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", "/nowhere")
+    serve = Serve(replace(fake.account, executable=program), None)
+    with pytest.raises(Lost) as caught:
+        serve.ask("GET", "/status")
+
+    assert (caught.value.what, caught.value.cause) == ("bw runs by Node, and there is no node on PATH", "no-node")
+    assert caught.value.next_step == "put Node 20 or newer on PATH, then run it again"
 
 
 def test_no_answer_within_the_deadline_ends_it(signed_in_fake: FakePlace) -> None:
