@@ -54,30 +54,36 @@ def run(
     deadline: float,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    ends_with_us: bool = False,
 ) -> Completed:
     """Run a short program to its end, within `deadline` seconds, with nothing on stdin.
 
-    The environment is exactly the one given, else `plain_environment()`.
+    The environment is exactly the one given, else `plain_environment()`. With `ends_with_us` the kernel kills it when
+    we end, however that happens: for a program that holds a secret.
     """
-    values = plain_environment() if environment is None else environment
-    return _completed(argv, deadline, values, folder, lambda child: child.communicate(timeout=deadline))
+    how = {
+        "env": dict(plain_environment() if environment is None else environment),
+        "cwd": folder,
+        "preexec_fn": _ending_with_us(signal.SIGKILL) if ends_with_us else None,
+    }
+    return _completed(argv, deadline, lambda child: child.communicate(timeout=deadline), how)
 
 
 def converse(*argv: str, deadline: float, environment: Mapping[str, str], reply: Callable[[bytes], bytes]) -> Completed:
-    """Run a short program that asks on stderr while it runs, to its end.
+    """Run a short program that asks on stderr while it runs, to its end, or ours, however that happens.
 
     Whenever it has said more there, `reply` gets all of it and returns what to type, mostly nothing. The time that
     `reply` takes may be a person's, and does not count against the deadline.
     """
-    return _completed(argv, deadline, environment, None, lambda child: _conversation(child, reply, deadline))
+    how = {"env": dict(environment), "preexec_fn": _ending_with_us(signal.SIGKILL)}
+    return _completed(argv, deadline, lambda child: _conversation(child, reply, deadline), how)
 
 
 def _completed(
     argv: Sequence[str],
     deadline: float,
-    environment: Mapping[str, str],
-    folder: Path | None,
     to_its_end: "Callable[[subprocess.Popen[bytes]], tuple[bytes, bytes]]",
+    how: Mapping[str, Any],
 ) -> Completed:
     try:
         with (
@@ -86,9 +92,8 @@ def _completed(
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                cwd=folder,
-                env=dict(environment),
                 start_new_session=True,
+                **how,
             ) as child,
             _killed_on_failure(child),
         ):
@@ -232,7 +237,10 @@ def accompany(argv: Sequence[str], *, environment: Mapping[str, str], listening:
 
 
 def _ending_with_us(number: signal.Signals) -> Callable[[], None]:
-    """Return what a child does before it becomes its program, so that the kernel sends it the signal when we end."""
+    """Return what a child does before it becomes its program, so that the kernel sends it the signal when we end.
+
+    The kernel means the thread that starts it: that must go on for as long as we do, or wait for it.
+    """
     import ctypes
 
     libc, us = ctypes.CDLL(None, use_errno=True), os.getpid()

@@ -144,6 +144,22 @@ def test_an_interrupt_ends_the_program_too(tmp_path: Path) -> None:
     until(lambda: running.identify(pid) is None, what="end of the child")
 
 
+RUN = "process.run(*{program!r}, deadline=60, ends_with_us=True)"
+CONVERSE = "process.converse(*{program!r}, deadline=60, environment={{}}, reply=lambda said: b'')"
+
+
+@pytest.mark.parametrize("how", [RUN, CONVERSE], ids=["run", "conversation"])
+def test_a_program_that_ends_with_us_does_not_outlive_a_kill(tmp_path: Path, how: str) -> None:
+    """It may hold a secret in its environment, and wait for a server for ever."""
+    code = f"from tasks import process; {how.format(program=sh('echo $$ > pid; exec sleep 60'))}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment) as asker:
+        pid = int(until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), what="child") or 0)
+        asker.kill()
+
+    until(lambda: running.identify(pid) is None, what="end of the child")
+
+
 def attached(tmp_path: Path, script: str) -> "subprocess.Popen[bytes]":
     """Start a Python that attaches a small shell program, in a session of its own, and ends with its status."""
     code = f"import sys; from tasks import process; sys.exit(process.attach(*{sh(script)!r}, environment={{}}))"

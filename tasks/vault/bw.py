@@ -5,13 +5,15 @@ bw 2026.6.0: stdout carries data, stderr the complaint, the exit status is 0 or 
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import process
+from tasks.errors import TimedOut
 from tasks.secret import Secret
-from tasks.vault.complaints import Complaint, failure_of
+from tasks.vault.complaints import Complaint, failure_of, hung
 
 DEADLINE = 45.0  # seconds; 3 to 5 are usual for what bw does over the network
 # Beside the plain variables: where node finds certificates, and its way out (bw reads the small names alone).
@@ -75,7 +77,10 @@ def run(account: Account, *words: str, variables: dict[str, str] | None = None) 
     too: bw ends so when it wanted to ask somebody.
     """
     values = environment(account) if variables is None else variables
-    return _printed(account, words, process.run(str(account.executable), *words, deadline=DEADLINE, environment=values))
+    program = str(account.executable)
+    with _hang_explained(account, words):
+        ended = process.run(program, *words, deadline=DEADLINE, environment=values, ends_with_us=True)
+    return _printed(account, words, ended)
 
 
 def converse(account: Account, *words: str, variables: dict[str, str], reply: Callable[[str], str]) -> str:
@@ -83,14 +88,23 @@ def converse(account: Account, *words: str, variables: dict[str, str], reply: Ca
 
     One run, because each one would have the server send a new code by e-mail, which ends the one before.
     """
-    ended = process.converse(
-        str(account.executable),
-        *words,
-        deadline=DEADLINE,
-        environment={name: value for name, value in variables.items() if name != "BW_NOINTERACTION"},
-        reply=lambda said: reply(said.decode(errors="replace")).encode(),
-    )
+    with _hang_explained(account, words):
+        ended = process.converse(
+            str(account.executable),
+            *words,
+            deadline=DEADLINE,
+            environment={name: value for name, value in variables.items() if name != "BW_NOINTERACTION"},
+            reply=lambda said: reply(said.decode(errors="replace")).encode(),
+        )
     return _printed(account, words, ended)
+
+
+@contextmanager
+def _hang_explained(account: Account, words: Sequence[str]) -> Iterator[None]:
+    try:
+        yield
+    except TimedOut:
+        raise hung(account.host, f"bw {words[0]}", DEADLINE) from None
 
 
 def _printed(account: Account, words: Sequence[str], ended: process.Completed) -> str:

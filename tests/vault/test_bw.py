@@ -1,9 +1,13 @@
 """One run of bw: what its child sees, when it failed, and what its data folder is called."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from tasks.errors import Failure
+from tasks.errors import Failure, TimedOut
 from tasks.secret import Secret
+from tasks.vault import bw
 from tasks.vault.bw import Account, account_name, environment, run
 from tests.vault.conftest import FakePlace
 
@@ -36,6 +40,27 @@ def test_success_without_a_word_is_a_failure(fake: FakePlace, tmp_path: object) 
 
     assert str(caught.value) == (
         "bw unlock failed on vault.example: it printed nothing\n  next: `inv vault.status` shows how the vault is"
+    )
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["run", "conversation"])
+def test_a_server_that_hangs_is_told_with_the_step(
+    fake: FakePlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: bool
+) -> None:
+    monkeypatch.setattr(bw, "DEADLINE", 0.3)
+    hanging = tmp_path / "bw"
+    hanging.write_text("#!/bin/sh\nexec sleep 60\n")
+    hanging.chmod(0o755)
+    account = replace(fake.account, executable=hanging)
+    with pytest.raises(TimedOut) as caught:
+        if asks:
+            bw.converse(account, "login", variables=environment(account), reply=lambda _said: "")
+        else:
+            run(account, "login")
+
+    assert str(caught.value) == (
+        "vault.example did not answer within 0.3 s: bw login went on waiting; it has no time limit of its own\n"
+        "  next: look at the server, then run it again"
     )
 
 
