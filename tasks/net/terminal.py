@@ -16,7 +16,7 @@ from tasks import process
 from tasks.console import visible
 from tasks.errors import Unavailable
 from tasks.interrupting import LONGEST_WAIT, put_off
-from tasks.net.login import Event, KEY_IS_GOOD, State, following, is_end, recognise
+from tasks.net.login import KEY_IS_GOOD, Event, State, following, is_end, recognise
 from tasks.secret import REDACTOR, Secret
 
 WIDE = (24, 4096)  # rows and columns: nothing that we read for is wrapped

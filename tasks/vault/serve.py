@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import files, process
-from tasks.errors import Failure, TimedOut, Unavailable, reason
+from tasks.errors import Failure, Unavailable, reason
 from tasks.secret import REDACTOR, Secret
 from tasks.vault import bw
 from tasks.vault.bw import Account
