@@ -15,12 +15,14 @@ from tasks.secret import Secret
 from tasks.settings import Settings, followed, tailnet_folder
 
 if TYPE_CHECKING:
+    from tasks.vault.age import AgeStore
     from tasks.vault.bitwarden import BitwardenStore
     from tasks.vault.bw import Account
     from tasks.vault.session import Session
     from tasks.vault.store import Item, Ref, Store, Trouble
 
 ACCOUNTS = "bitwarden.accounts"  # a folder beside the tailnets', whose names have no dot
+HOW_OTHERS_ARE_SAVED = "`inv net.up` with the settings of that account (BW_SERVER, BW_CLIENTID or BW_EMAIL) offers them"
 Save = Callable[[], str]  # saves what is kept already, and says where it is then
 _SESSIONS: "dict[Account, Session]" = {}
 
@@ -49,7 +51,7 @@ def bitwarden_session(settings: Settings) -> "Session":
 
     programs = ensure(pinned("bw"), source=settings.programs_source, cache=settings.cache_folder, say=console.step)
     own = tailnet_folder(ACCOUNTS)
-    name = account_name(settings.bw_server, settings.bw_client_id or settings.bw_email)
+    name = account_name(settings.bw_server, _who(settings))
     account = Account(
         executable=programs.executable("bw"),
         folder=settings.bw_data_folder or own / name,
@@ -109,12 +111,18 @@ def known_troubles(settings: Settings) -> "list[Trouble]":
 
 
 def _waiting_troubles(settings: Settings) -> "list[Trouble]":
+    from tasks.vault.rescue import rescues_beside
     from tasks.vault.store import Trouble
 
+    others = [
+        Trouble(f"values for another account wait to be saved to Bitwarden, in {path}", HOW_OTHERS_ARE_SAVED)
+        for path in rescues_beside(_rescue_of(settings))
+    ]
+    offered = "`inv net.up` at a terminal offers to save it"
     try:
-        return [Trouble(_waits(ref), "`inv net.up` at a terminal offers to save it") for ref in _waiting(settings)]
+        return [*(Trouble(_waits(settings, ref), offered) for ref in _waiting(settings)), *others]
     except Failure as failure:
-        return [Trouble(f"what may wait to be saved cannot be read: {failure.what}", failure.next_step)]
+        return [Trouble(f"what may wait to be saved cannot be read: {failure.what}", failure.next_step), *others]
 
 
 def begin_vault(settings: Settings) -> None:
@@ -175,7 +183,7 @@ def _kept(settings: Settings, item: "Item") -> Save:
 
     if settings.vault != "bitwarden":
         return _at_once(lambda: str(rescue.save_patiently(open_vault(settings), item, console.step)))
-    own = rescue.rescue_vault(settings.state_folder)
+    own = _rescue_of(settings)
     save = rescue.keep_item(lambda: _bitwarden_store(settings), own, item, console.step)
     return lambda: str(save())
 
@@ -229,24 +237,38 @@ def offer_rescued(settings: Settings, *, dry: bool = False) -> NotSaved | None:
 def _waiting(settings: Settings) -> "list[Ref]":
     from tasks.vault import rescue
 
-    return rescue.rescued(rescue.rescue_vault(settings.state_folder)) if settings.vault == "bitwarden" else []
+    return rescue.rescued(_rescue_of(settings)) if settings.vault == "bitwarden" else []
 
 
-def _waits(ref: "Ref") -> str:
-    return f"a value for {ref.name!r} waits to be saved to Bitwarden (kept since {ref.revision})"
+def _rescue_of(settings: Settings) -> "AgeStore":
+    from tasks.vault.rescue import rescue_vault
+
+    # Who names nobody has signed in to this data folder by hand.
+    who = _who(settings) or str(settings.bw_data_folder or "")
+    return rescue_vault(settings.state_folder, settings.bw_server, who)
+
+
+def _who(settings: Settings) -> str:
+    return settings.bw_client_id or settings.bw_email
+
+
+def _waits(settings: Settings, ref: "Ref") -> str:
+    host = (settings.bw_server or "https://bitwarden.com").partition("://")[2].rstrip("/")
+    account = f"{_who(settings) or 'the account'} at {host}"
+    return f"a value for {ref.name!r} waits to be saved to Bitwarden (kept since {ref.revision}, for {account})"
 
 
 def _offer(settings: Settings, ref: "Ref", *, dry: bool) -> None:
     from tasks.vault import rescue
 
     if dry:
-        console.step(f"{_waits(ref)}; would offer it")
+        console.step(f"{_waits(settings, ref)}; would offer it")
         return
     if not console.may_ask():
-        console.step(f"{_waits(ref)}; `inv net.up` at a terminal offers it")
+        console.step(f"{_waits(settings, ref)}; `inv net.up` at a terminal offers it")
         return
-    own = rescue.rescue_vault(settings.state_folder)
-    question = f"{_waits(ref)}; `inv vault.list` shows of when Bitwarden's own is: save it now?"
+    own = _rescue_of(settings)
+    question = f"{_waits(settings, ref)}; `inv vault.list` shows of when Bitwarden's own is: save it now?"
     match console.ask_which(question, ("yes", "no", "discard")):
         case "y" | "yes":
             console.step(str(rescue.deliver(_bitwarden_store(settings), own, ref.name, console.step)))

@@ -110,10 +110,15 @@ def bitwarden(fake: FakePlace, fakes: Fakes, home: Home, monkeypatch: pytest.Mon
     return fake
 
 
+def rescue_of(home: Home, who: str) -> AgeStore:
+    """Return an account's rescue vault of this place."""
+    return rescue_vault(home.state / "platform-manager" / "default", "https://vault.example", who)
+
+
 @pytest.fixture
 def waiting(home: Home) -> AgeStore:
     """Give the rescue vault of this place, in which a key waits."""
-    own = rescue_vault(home.state / "platform-manager" / "default")
+    own = rescue_of(home, "user.1")
     own.put(Item(KEY, Secret("the-kept-key")), expect=None)
     return own
 
@@ -128,7 +133,8 @@ def answered(answer: str, waiting: AgeStore) -> tuple[int | None, str]:
     (ref,) = rescued(waiting)
     with at_terminal("net.up") as child:
         child.expect_exact(
-            f"a value for '{KEY}' waits to be saved to Bitwarden (kept since {ref.revision}); "
+            f"a value for '{KEY}' waits to be saved to Bitwarden "
+            f"(kept since {ref.revision}, for user.1 at vault.example); "
             "`inv vault.list` shows of when Bitwarden's own is: save it now? [yes/no/discard] "
         )
         child.sendline(answer)
@@ -146,6 +152,20 @@ def test_what_waits_is_saved_after_a_yes(bitwarden: FakePlace, waiting: AgeStore
     assert (status, passwords(bitwarden), rescued(waiting)) == (0, ["the-kept-key"], []), shown
     assert f"the item '{KEY}' of the bitwarden vault was replaced " in shown
     assert UP in shown
+
+
+def test_what_waits_is_not_offered_to_another_account(
+    bitwarden: FakePlace, waiting: AgeStore, inv: Inv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its item of that name has a value of its own, which a yes would replace. That something waits is told."""
+    monkeypatch.setenv("BW_CLIENTID", "user.2")
+    with at_terminal("net.up") as child:
+        status, shown = ending(child)
+
+    assert (status, "waits" in shown, passwords(bitwarden)) == (0, False, ["bitwardens-own"])
+    assert waiting.get(KEY).password == Secret("the-kept-key")
+    warned = f"warning: values for another account wait to be saved to Bitwarden, in {waiting.path}\n  next: "
+    assert warned in inv("vault.status").stderr
 
 
 def test_what_waits_goes_on_waiting_after_a_no(bitwarden: FakePlace, waiting: AgeStore) -> None:
@@ -199,7 +219,7 @@ def test_dry_offers_nothing(bitwarden: FakePlace, waiting: AgeStore) -> None:
 
     assert status == 0
     assert shown.startswith(f"a value for '{KEY}' waits to be saved to Bitwarden (kept since ")
-    assert "); would offer it\nwould start tailscaled and log in: " in shown
+    assert ", for user.1 at vault.example); would offer it\nwould start tailscaled and log in: " in shown
     assert not bitwarden.account.folder.with_name("fake.log").exists()
 
 
@@ -227,7 +247,9 @@ def test_signing_out_forgets_the_account_here(bitwarden: FakePlace, inv: Inv) ->
 
 def test_the_vaults_status_tells_what_waits(bitwarden: FakePlace, waiting: AgeStore, inv: Inv) -> None:
     (ref,) = rescued(waiting)
-    what = f"a value for '{KEY}' waits to be saved to Bitwarden (kept since {ref.revision})"
+    what = (
+        f"a value for '{KEY}' waits to be saved to Bitwarden (kept since {ref.revision}, for user.1 at vault.example)"
+    )
 
     assert f"warning: {what}\n  next: `inv net.up` at a terminal offers to save it\n" in inv("vault.status").stderr
     assert what in json.loads(inv("vault.status", "--json").stdout)["warnings"]

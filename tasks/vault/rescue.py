@@ -13,21 +13,31 @@ from typing import TYPE_CHECKING
 from tasks.errors import Busy, Failure, NotSaved, TimedOut, Unavailable
 from tasks.secret import Secret
 from tasks.vault.age import AgeStore
+from tasks.vault.bw import account_name
 from tasks.vault.saving import Outcome, Saved, save_password
 from tasks.vault.store import Field, Item, Ref, Store
 
 if TYPE_CHECKING:
     from tasks.vault.bitwarden import BitwardenStore
 
+FOLDER = "rescue"  # in the state folder
 PAUSES = (1.0, 4.0)  # seconds between the tries
 # A second look helps against these alone: after a 401 or 403 it would only wipe and lock out.
 WORTH_ANOTHER_TRY = (Unavailable, TimedOut, Busy, NotSaved)
 Tell = Callable[[str], None]
 
 
-def rescue_vault(state_folder: Path) -> AgeStore:
-    """Return the vault of values that could not be saved; its file is there only while it holds some."""
-    return AgeStore(state_folder / "rescue")
+def rescue_vault(state_folder: Path, server: str, who: str) -> AgeStore:
+    """Return the vault of values that this account could not take; its file is there only while it holds some.
+
+    Another account may have an item of the same name, which such a value must not replace.
+    """
+    return AgeStore(state_folder / FOLDER / account_name(server, who))
+
+
+def rescues_beside(rescue: AgeStore) -> list[Path]:
+    """Return the files in which values wait for other accounts of this place."""
+    return sorted(path for path in rescue.folder.parent.glob(f"*/{rescue.path.name}") if path != rescue.path)
 
 
 def save_exclusively(store: "BitwardenStore", name: str, password: Secret, fields: Sequence[Field] = ()) -> Saved:

@@ -43,7 +43,7 @@ class Full(AgeStore):
 @pytest.fixture
 def keep(home: Home) -> AgeStore:
     """Give a place's rescue vault, which nobody has made yet."""
-    return rescue_vault(home.state)
+    return rescue_vault(home.state, "https://vault.example", "user.1")
 
 
 def test_a_second_try_may_succeed(fake: FakePlace, keep: AgeStore) -> None:
@@ -111,7 +111,7 @@ def test_another_value_that_waits_is_not_forgotten(fake: FakePlace, keep: AgeSto
 
 def test_what_can_be_kept_nowhere_is_said_to_be_nowhere(fake: FakePlace, keep: AgeStore) -> None:
     """But the vault is asked all the same."""
-    keep.folder.write_text("not a folder")
+    keep.folder.parent.write_text("not a folder")
     fake.serve(login("key", "one"))
     keep_item(fake.store, keep, NEW, fake.said.append)()
     assert fake.stored()[0]["login"]["password"] == "the value"
