@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tasks.vault.bitwarden import BitwardenStore
     from tasks.vault.bw import Account
     from tasks.vault.session import Session
-    from tasks.vault.store import Item, Ref, Store, Trouble
+    from tasks.vault.store import Item, Store, Trouble
 
 ACCOUNTS = "bitwarden.accounts"  # a folder beside the tailnets', whose names have no dot
 HOW_OTHERS_ARE_SAVED = "`inv net.up` with the settings of that account (BW_SERVER, BW_CLIENTID or BW_EMAIL) offers them"
@@ -120,7 +120,7 @@ def _waiting_troubles(settings: Settings) -> "list[Trouble]":
     ]
     offered = "`inv net.up` at a terminal offers to save it"
     try:
-        return [*(Trouble(_waits(settings, ref), offered) for ref in _waiting(settings)), *others]
+        return [*(Trouble(_waits(settings, item), offered) for item in _waiting(settings)), *others]
     except Failure as failure:
         return [Trouble(f"what may wait to be saved cannot be read: {failure.what}", failure.next_step), *others]
 
@@ -147,23 +147,25 @@ def read_item(settings: Settings, name: str, *, anew: bool = False) -> "Item | N
 def set_password(settings: Settings, name: str, password: Secret) -> str:
     """Put a password that its owner still has into the vault, and return where it is now, in words."""
     from tasks.vault import rescue, saving
+    from tasks.vault.store import Item
 
     if settings.vault == "bitwarden":
-        return str(rescue.save_exclusively(_bitwarden_store(settings), name, password))
+        return str(rescue.save_exclusively(_bitwarden_store(settings), Item(name, password)))
     return str(saving.save_password(open_vault(settings), name, password))
 
 
-def save_password(settings: Settings, name: str, password: Secret) -> str:
+def save_password(settings: Settings, name: str, password: Secret, *, item_id: str = "") -> str:
     """Put a password that may exist nowhere else into the vault, and return where it is now, in words.
 
-    It is tried three times; NotSaved says where the password is then.
+    It is tried three times; NotSaved says where the password is then. `item_id` tells the item that is there from
+    others of its name.
     """
     from tasks.vault.store import Item
 
-    return _kept(settings, Item(name, password))()
+    return _kept(settings, Item(name, password, id=item_id))()
 
 
-def keep_accepted_key(settings: Settings, name: str, key: Secret, node: str = "") -> Save:
+def keep_accepted_key(settings: Settings, name: str, key: Secret, node: str = "", *, item_id: str = "") -> Save:
     """Keep an auth key that the control server accepted from `node`, by default this machine; a field says so.
 
     Nothing loses it from now on. What is returned puts it into the vault, as `save_password` does.
@@ -175,7 +177,7 @@ def keep_accepted_key(settings: Settings, name: str, key: Secret, node: str = ""
 
     node = node or settings.hostname or os.uname().nodename
     note = acceptance(key, settings.login_server or "Tailscale", node, datetime.now(UTC))
-    return _kept(settings, Item(name, key, fields=(note,)))
+    return _kept(settings, Item(name, key, fields=(note,), id=item_id))
 
 
 def _kept(settings: Settings, item: "Item") -> Save:
@@ -222,8 +224,8 @@ def offer_rescued(settings: Settings, *, dry: bool = False) -> NotSaved | None:
     A failure is told, and returned as what is to be raised once the network is up: it must not keep it down.
     """
     try:
-        for ref in _waiting(settings):
-            _offer(settings, ref, dry=dry)
+        for item in _waiting(settings):
+            _offer(settings, item, dry=dry)
     except Failure as failure:
         console.step(f"not saved: {failure.sentence}")
         if dry:
@@ -234,7 +236,7 @@ def offer_rescued(settings: Settings, *, dry: bool = False) -> NotSaved | None:
     return None
 
 
-def _waiting(settings: Settings) -> "list[Ref]":
+def _waiting(settings: Settings) -> "list[Item]":
     from tasks.vault import rescue
 
     return rescue.rescued(_rescue_of(settings)) if settings.vault == "bitwarden" else []
@@ -252,29 +254,30 @@ def _who(settings: Settings) -> str:
     return settings.bw_client_id or settings.bw_email
 
 
-def _waits(settings: Settings, ref: "Ref") -> str:
+def _waits(settings: Settings, item: "Item") -> str:
     host = (settings.bw_server or "https://bitwarden.com").partition("://")[2].rstrip("/")
     account = f"{_who(settings) or 'the account'} at {host}"
-    return f"a value for {ref.name!r} waits to be saved to Bitwarden (kept since {ref.revision}, for {account})"
+    which = f"{item.name!r} ({item.id})" if item.id else repr(item.name)
+    return f"a value for {which} waits to be saved to Bitwarden (kept since {item.revision}, for {account})"
 
 
-def _offer(settings: Settings, ref: "Ref", *, dry: bool) -> None:
+def _offer(settings: Settings, item: "Item", *, dry: bool) -> None:
     from tasks.vault import rescue
 
     if dry:
-        console.step(f"{_waits(settings, ref)}; would offer it")
+        console.step(f"{_waits(settings, item)}; would offer it")
         return
     if not console.may_ask():
-        console.step(f"{_waits(settings, ref)}; `inv net.up` at a terminal offers it")
+        console.step(f"{_waits(settings, item)}; `inv net.up` at a terminal offers it")
         return
     own = _rescue_of(settings)
-    question = f"{_waits(settings, ref)}; `inv vault.list` shows of when Bitwarden's own is: save it now?"
+    question = f"{_waits(settings, item)}; `inv vault.list` shows of when Bitwarden's own is: save it now?"
     match console.ask_which(question, ("yes", "no", "discard")):
         case "y" | "yes":
-            console.step(str(rescue.deliver(_bitwarden_store(settings), own, ref.name, console.step)))
+            console.step(str(rescue.deliver(_bitwarden_store(settings), own, item, console.step)))
         case "discard":
-            rescue.forget(own, own.get(ref.name))
-            console.step(f"discarded: the value that was kept for {ref.name!r}")
+            rescue.forget(own, item)
+            console.step(f"discarded: the value that was kept for {item.name!r}")
 
 
 def _bitwarden_store(settings: Settings) -> "BitwardenStore":

@@ -168,6 +168,23 @@ def test_what_waits_is_not_offered_to_another_account(
     assert warned in inv("vault.status").stderr
 
 
+def test_a_rotation_by_id_is_saved_by_id(bitwarden: FakePlace, home: Home, inv: Inv) -> None:
+    """As whoever has two items of one name is told to do; what must wait goes to that item too."""
+    twins = [login("dup", "one", id="first"), login("dup", "two", id="second")]
+    bitwarden.serve(*twins)
+    assert "give an id in the name's place" in inv("vault.get", "dup").stderr
+    assert inv("vault.rotate", "second", stdin="three").exit_status == 0
+    assert passwords(bitwarden) == ["one", "three"]
+
+    bitwarden.serve(*twins, faults=[DOWN] * 3)
+    assert inv("vault.rotate", "second", stdin="four").exit_status == 74
+    with at_terminal("net.up") as child:
+        child.expect_exact("a value for 'dup' (second) waits to be saved to Bitwarden (kept since ")
+        child.sendline("yes")
+        status, _ = ending(child)
+    assert (status, passwords(bitwarden), rescued(rescue_of(home, "user.1"))) == (0, ["one", "four"], [])
+
+
 def test_what_waits_goes_on_waiting_after_a_no(bitwarden: FakePlace, waiting: AgeStore) -> None:
     status, shown = answered("no", waiting)
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tasks import console, options, process
@@ -24,7 +25,7 @@ from tasks.secret import REDACTOR, Secret
 from tasks.settings import Settings, vault_references
 
 if TYPE_CHECKING:
-    from tasks.vault.store import Trouble
+    from tasks.vault.store import Item, Trouble
 
 LONGEST_VALUE = 1_000_000  # bytes on stdin; what is longer is no secret but a wrong file
 LONGEST_TYPED = 4095  # bytes; a terminal cuts a longer line without a word (Linux N_TTY_BUF_SIZE)
@@ -89,17 +90,20 @@ def set_(context: Context, name: str) -> None:
 @command(options_help={"name": "the item, by its exact name"})
 def rotate(context: Context, name: str) -> None:
     """Ask for an item's new password, prove it by a login where it is the auth key, save it, read it back."""
+    from tasks.vault.store import Item
+
     settings = load_settings()
     before = open_vault(settings).get(name)
     is_key = settings.vault_item in {before.name, before.id}
     if is_dry(context):
         console.step(f"would ask for the new password of {name!r}" + (", log in with it" if is_key else ""))
         return
+    item_id = before.id if name != before.name else ""  # other items may have its name
     new = _read_value(name)
     if not is_key:
-        console.say(save_password(settings, before.name, new))
+        console.say(save_password(settings, before.name, new, item_id=item_id))
         return
-    console.say(_proved(settings, before.name, new)())
+    console.say(_proved(settings, Item(before.name, new, id=item_id))())
     console.step("a key for one use is spent by the proof; one for many uses serves the next `inv net.up`")
 
 
@@ -182,23 +186,24 @@ def _bitwarden_settings() -> Settings:
     return settings
 
 
-def _proved(settings: Settings, name: str, typed: Secret) -> Save:
+def _proved(settings: Settings, item: "Item") -> Save:
     """Log in with an auth key, with the next one after a refusal; return what saves it, as it is kept by then."""
-    while isinstance(proof := _proof(settings, name, key_in(typed)), str):
+    while isinstance(proof := _proof(settings, item), str):
         if not console.may_ask():
             raise Refused("the new key was refused", why=proof, next_step="the vault still holds the old one")
         console.step(f"the key you typed was refused: {proof}")
-        typed = _ask(name)
+        item = replace(item, password=_ask(item.name))
     return proof
 
 
-def _proof(settings: Settings, name: str, key: Secret) -> Save | str:
+def _proof(settings: Settings, item: "Item") -> Save | str:
     """Log in with the key beside the running network; return what saves it, or why it was refused."""
     from tasks.connecting import daemon_of, up_arguments
     from tasks.net.proving import Ways, prove
     from tasks.programs.pins import pinned
     from tasks.programs.provision import ensure
 
+    key = key_in(item.password)
     if fault := fault_of(key):
         return fault
     found = ensure(pinned("tailscale"), source=settings.programs_source, cache=settings.cache_folder, say=console.step)
@@ -206,7 +211,7 @@ def _proof(settings: Settings, name: str, key: Secret) -> Save | str:
         like=daemon_of(settings),
         programs=(found.executable("tailscale"), found.executable("tailscaled")),
         arguments=up_arguments(settings),
-        keep=lambda accepted: keep_accepted_key(settings, name, accepted),
+        keep=lambda accepted: keep_accepted_key(settings, item.name, accepted, item_id=item.id),
         where=lambda save: where_kept(settings, save),
         tell=console.step,
     )

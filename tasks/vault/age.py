@@ -6,7 +6,7 @@
 import json
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,6 +74,10 @@ class AgeStore:
         """Return every item's reference, by name."""
         return sorted((ref_of(document) for document in self._items()), key=lambda ref: (ref.name, ref.id))
 
+    def items(self) -> Sequence[Item]:
+        """Return every item."""
+        return [item_of(document) for document in self._items()]
+
     def get(self, name: str) -> Item:
         """Return the item of exactly that name, or of that id."""
         documents = self._items()
@@ -82,23 +86,28 @@ class AgeStore:
 
     def put(self, item: Item, *, expect: str | None) -> Ref:
         """Write the item under the lock, if it is in the revision that is expected; the file changes in one step."""
+        return self._write(item, lambda documents: _expected(documents, item, expect))
+
+    def put_beside(self, item: Item, alike: Callable[[Item], bool]) -> Ref:
+        """Write the item over one that is alike, else beside all others, even of its name."""
+        return self._write(item, lambda documents: next((each for each in documents if alike(item_of(each))), None))
+
+    def _write(self, item: Item, replaced: Callable[[Documents], Document | None]) -> Ref:
         files.private_folder(self.folder)
         with files.lock(self.folder / "vault.lock", deadline=LOCK_DEADLINE):
             export = self._read() or empty_export()
-            if any(each["name"] == item.name and each["id"] != item.id for each in export["items"]):
-                raise Conflict(f"the age vault has another item named {item.name!r} already")
-            before = predecessor(export["items"], item, expect, self.name)
+            before = replaced(export["items"])
             document = successor(document_of(item), before, datetime.now(UTC))
             document["id"] = before["id"] if before else _new_id()
             export["items"] = [each for each in export["items"] if each is not before] + [document]
             files.write_private(self.path, self._encrypted(json.dumps(export).encode()))
         return ref_of(document)
 
-    def remove(self, name: str, password: Secret) -> None:
-        """Take out the item of that name if it has that password; vault and identity file go with the last one."""
+    def remove(self, alike: Callable[[Item], bool]) -> None:
+        """Take out the items that are alike; vault and identity file go with the last one."""
         with files.lock(self.folder / "vault.lock", deadline=LOCK_DEADLINE):
             export = self._read() or empty_export()
-            kept = [each for each in export["items"] if each["name"] != name or item_of(each).password != password]
+            kept = [each for each in export["items"] if not alike(item_of(each))]
             if kept:
                 files.write_private(self.path, self._encrypted(json.dumps({**export, "items": kept}).encode()))
                 return
@@ -161,6 +170,12 @@ def _new_id() -> str:
     from uuid import uuid4
 
     return str(uuid4())
+
+
+def _expected(documents: Documents, item: Item, expect: str | None) -> Document | None:
+    if any(each["name"] == item.name and each["id"] != item.id for each in documents):
+        raise Conflict(f"the age vault has another item named {item.name!r} already")
+    return predecessor(documents, item, expect, "age")
 
 
 def _own_file(path: Path, *, private: bool) -> bytes | None:

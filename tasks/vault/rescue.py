@@ -1,12 +1,15 @@
 """Owns the save that must not lose a value: kept in a small age vault of its own until Bitwarden has it; three tries.
 
 A key that the control server accepted exists nowhere else. That vault is made before Bitwarden is asked and gone once
-it has the value, so that neither a failure nor a kill on the way loses it.
+it has the value, so that neither a failure nor a kill on the way loses it. Each value waits by itself: another one of
+its name, saved meanwhile, does not end that. An item's id is that of the item which the value belongs to, and empty
+where the name alone tells it; in the file it stands in the notes, as an id there is the vault's own.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +18,7 @@ from tasks.secret import Secret
 from tasks.vault.age import AgeStore
 from tasks.vault.bw import account_name
 from tasks.vault.saving import Outcome, Saved, save_password
-from tasks.vault.store import Field, Item, Ref, Store
+from tasks.vault.store import NOTHING, Item, Store
 
 if TYPE_CHECKING:
     from tasks.vault.bitwarden import BitwardenStore
@@ -40,26 +43,26 @@ def rescues_beside(rescue: AgeStore) -> list[Path]:
     return sorted(path for path in rescue.folder.parent.glob(f"*/{rescue.path.name}") if path != rescue.path)
 
 
-def save_exclusively(store: "BitwardenStore", name: str, password: Secret, fields: Sequence[Field] = ()) -> Saved:
-    """Save a password while this machine's other writers of the account wait."""
+def save_exclusively(store: "BitwardenStore", item: Item) -> Saved:
+    """Save an item's password and fields while this machine's other writers of the account wait."""
     with store.exclusive():
-        saved = save_password(store, name, password, fields)
+        saved = _save(store, item)
         if saved.outcome is not Outcome.UNCHANGED:
             return saved
         # So says our copy, which may be a minute old.
         store.refresh()
-        return save_password(store, name, password, fields)
+        return _save(store, item)
 
 
 def save_patiently(store: Store, item: Item, tell: Tell) -> Saved:
     """Save an item's password and fields into a vault of this machine; NotSaved after three tries."""
     try:
-        return _thrice(lambda: save_password(store, item.name, item.password, item.fields), tell)
+        return _thrice(lambda: _save(store, item), tell)
     except WORTH_ANOTHER_TRY as failure:
         raise NotSaved(
             f"the {store.name} vault could not take {item.name!r}, and it is kept nowhere else",
             why=failure.sentence,
-            next_step=f"mend that (a full disk?), then `inv vault.set {item.name!r}` with the same value",
+            next_step=f"mend that (a full disk?), then `inv vault.set {item.id or item.name!r}` with the same value",
         ) from None
 
 
@@ -73,7 +76,7 @@ def keep_item(
         try:
             with _told_when_interrupted(rescue, item, tell):
                 store = open_store()
-                saved = _thrice(lambda: save_exclusively(store, item.name, item.password, item.fields), tell)
+                saved = _thrice(lambda: save_exclusively(store, item), tell)
         except Failure as failure:
             raise _not_saved(item, rescue, failure, unkept) from None
         forget(rescue, item)
@@ -82,16 +85,22 @@ def keep_item(
     return save
 
 
-def rescued(rescue: AgeStore) -> list[Ref]:
-    """Return what waits in the rescue vault; costs one look at a folder when nothing does."""
-    return list(rescue.list()) if rescue.path.exists() else []
+def rescued(rescue: AgeStore) -> list[Item]:
+    """Return what waits in the rescue vault, the newest of a name last; one look at a folder when nothing does.
+
+    An item's revision is when its value was kept.
+    """
+    kept = rescue.items() if rescue.path.exists() else ()
+    return sorted(
+        (replace(each, id=each.notes.reveal(), notes=NOTHING) for each in kept),
+        key=lambda item: (item.name, item.revision),
+    )
 
 
-def deliver(store: "BitwardenStore", rescue: AgeStore, name: str, tell: Tell) -> Saved:
+def deliver(store: "BitwardenStore", rescue: AgeStore, item: Item, tell: Tell) -> Saved:
     """Save a rescued value where it belongs, and forget it here."""
-    item = rescue.get(name)
     with _told_when_interrupted(rescue, item, tell):
-        saved = save_exclusively(store, name, item.password, item.fields)
+        saved = save_exclusively(store, item)
     forget(rescue, item)
     return saved
 
@@ -99,7 +108,17 @@ def deliver(store: "BitwardenStore", rescue: AgeStore, name: str, tell: Tell) ->
 def forget(rescue: AgeStore, item: Item) -> None:
     """Take a value out of the rescue vault, which is removed with the last one; another value of its name stays."""
     if rescue.path.exists():
-        rescue.remove(item.name, item.password)
+        rescue.remove(_same_as(item))
+
+
+def _same_as(item: Item) -> Callable[[Item], bool]:
+    """Return what tells whether an item as the rescue vault has it is this one."""
+    wanted = (item.name, item.id, item.password)
+    return lambda kept: (kept.name, kept.notes.reveal(), kept.password) == wanted
+
+
+def _save(store: Store, item: Item) -> Saved:
+    return save_password(store, item.name, item.password, item.fields, item_id=item.id)
 
 
 @contextmanager
@@ -117,7 +136,8 @@ def _told_when_interrupted(rescue: AgeStore, item: Item, tell: Tell) -> Iterator
 def _put(rescue: AgeStore, item: Item) -> Failure | None:
     """Put the value into the rescue vault; return why that failed, as the vault itself may well take it."""
     try:
-        save_password(rescue, item.name, item.password, item.fields)
+        kept = Item(item.name, item.password, notes=Secret(item.id), fields=item.fields)
+        rescue.put_beside(kept, _same_as(item))
     except Failure as failure:
         return failure
     return None
@@ -128,7 +148,7 @@ def _not_saved(item: Item, rescue: AgeStore, failure: Failure, unkept: Failure |
         return NotSaved(
             f"the bitwarden vault could not take {item.name!r}, and it could not be kept here either",
             why=f"{failure.sentence}; {unkept.sentence}",
-            next_step=f"mend either, then `inv vault.set {item.name!r}` with the same value",
+            next_step=f"mend either, then `inv vault.set {item.id or item.name!r}` with the same value",
         )
     return NotSaved(
         f"the bitwarden vault could not take {item.name!r}; the value is safe, encrypted in {rescue.path}",

@@ -42,18 +42,21 @@ class Saved:
         return f"{where} was replaced (revision {self.ref.revision}); {before}"
 
 
-def save_password(store: Store, name: str, password: Secret, fields: Sequence[Field] = ()) -> Saved:
+def save_password(
+    store: Store, name: str, password: Secret, fields: Sequence[Field] = (), *, item_id: str = ""
+) -> Saved:
     """Make the item's password this one, with `fields` in the same write, and leave everything else of it as it is.
 
+    An item of that name is made where there is none; `item_id` is of one that is there, where others have its name too.
     Only what told of the replaced key's acceptance goes with that key. Nothing is written if the vault holds the
     password already. Conflict is raised when others wrote at every try.
     """
     for _ in range(TRIES - 1):
         try:
-            return _replace(store, _find(store, name), password, fields)
+            return _replace(store, _find(store, name, item_id), password, fields)
         except Conflict:
             time.sleep(random.uniform(0, LONGEST_PAUSE))
-    return _replace(store, _find(store, name), password, fields)
+    return _replace(store, _find(store, name, item_id), password, fields)
 
 
 def _replace(store: Store, item: Item, password: Secret, fields: Sequence[Field]) -> Saved:
@@ -66,7 +69,9 @@ def _replace(store: Store, item: Item, password: Secret, fields: Sequence[Field]
     return Saved(ref, outcome, store.name, kept)
 
 
-def _find(store: Store, name: str) -> Item:
+def _find(store: Store, name: str, item_id: str) -> Item:
+    if item_id:
+        return store.get(item_id)
     try:
         return store.get(name)
     except NoSuchItem:

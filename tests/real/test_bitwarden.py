@@ -433,7 +433,7 @@ def test_a_kill_at_any_moment_after_acceptance_leaves_old_or_new_and_the_next_ru
         after = history(server, ITEM)
         assert after in (before, [key, *before][:6]), (before, after)
         assert end == 1 or after[0] == key
-        if key not in {after[0], *(rescue.get(ITEM).password.reveal() for _ in rescued(rescue))}:
+        if key not in {after[0], *(each.password.reveal() for each in rescued(rescue))}:
             lost.append(time.monotonic() - accepted)
         daemon.api.logout()
     told = f"killed before the key was kept: {len(lost)} of {kills}, after {lost} of {taken:.2f} s"

@@ -435,7 +435,7 @@ def test_two_threads_of_one_place_wait_for_each_other(place: Place, make: Make, 
         store.list()
 
     threads = [
-        threading.Thread(target=save_exclusively, args=(store, KEY, Secret(f"value {number}")))
+        threading.Thread(target=save_exclusively, args=(store, Item(KEY, Secret(f"value {number}"))))
         for number, store in enumerate(stores)
     ]
     for thread in threads:

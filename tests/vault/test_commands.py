@@ -404,6 +404,15 @@ def test_a_rotation_stores_each_key_that_the_control_server_took(
     assert (ended.exit_status, vault.get(KEY).password) == (0, Secret(GOOD)), ended.stderr
 
 
+def test_a_rotation_by_id_replaces_that_items_password(inv: Inv, vault: AgeStore) -> None:
+    """And makes no item that has the id for its name."""
+    save_password(vault, ITEM, Secret("one"))
+    ended = inv("vault.rotate", vault.get(ITEM).id, stdin="two")
+
+    assert (ended.exit_status, [ref.name for ref in vault.list()]) == (0, [ITEM])
+    assert vault.get(ITEM).password == Secret("two")
+
+
 def test_a_rotation_by_id_proves_the_key_too(inv: Inv, fakes: Fakes, vault: AgeStore) -> None:  # noqa: F811
     save_password(vault, KEY, Secret("the-old-key"))
     ended = inv("vault.rotate", vault.get(KEY).id, stdin="tskey-auth-wrong")

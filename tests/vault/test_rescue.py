@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -20,7 +21,7 @@ from tasks.vault.rescue import (
     save_exclusively,
     save_patiently,
 )
-from tasks.vault.store import Item, Ref
+from tasks.vault.store import Item, NoSuchItem, Ref
 from tests.conftest import Home
 from tests.vault.conftest import FakePlace, login
 
@@ -89,7 +90,7 @@ def test_a_value_that_cannot_be_saved_is_kept_and_delivered_later(fake: FakePlac
     assert caught.value.next_step.endswith("; the next `inv net.up` offers to save it")
     assert "the value" not in keep.path.read_bytes().decode(errors="replace")
     assert [ref.name for ref in rescued(keep)] == ["key"]
-    deliver(fake.store(), keep, "key", fake.said.append)
+    deliver(fake.store(), keep, rescued(keep)[0], fake.said.append)
     [item] = fake.stored()
     assert (item["login"]["password"], [each["value"] for each in item["fields"]]) == (
         "the value",
@@ -107,6 +108,53 @@ def test_another_value_that_waits_is_not_forgotten(fake: FakePlace, keep: AgeSto
     assert [ref.name for ref in rescued(keep)] == ["other"]
     forget(keep, Item("other", Secret("waits")))
     assert rescued(keep) == []
+
+
+def test_a_value_goes_on_waiting_when_another_of_its_name_is_saved(fake: FakePlace, keep: AgeStore) -> None:
+    """It was told to be safe."""
+    fake.serve(login("key", "one"), faults=[DOWN] * 3)
+    save_first = keep_item(fake.store, keep, NEW, fake.said.append)
+    save_second = keep_item(fake.store, keep, Item("key", Secret("another")), fake.said.append)
+    with pytest.raises(NotSaved):
+        save_first()
+    save_second()
+
+    assert fake.stored()[0]["login"]["password"] == "another"
+    [item] = rescued(keep)
+    assert (item.password, item.fields) == (NEW.password, NEW.fields)
+
+
+def test_values_of_one_name_wait_the_newest_last_each_of_them_once(fake: FakePlace, keep: AgeStore) -> None:
+    """Whoever takes them all has the newest in the end."""
+    for value in ("one", "two", "three", "one"):
+        keep_item(fake.store, keep, Item("key", Secret(value)), fake.said.append)
+
+    assert [item.password.reveal() for item in rescued(keep)] == ["two", "three", "one"]
+
+
+def test_a_value_for_an_id_waits_for_that_item(fake: FakePlace, keep: AgeStore) -> None:
+    """Another of its name, with the same value waiting for it, is another matter."""
+    twins = [login("key", "one", id="first"), login("key", "two", id="second")]
+    first, second = (replace(NEW, id=each) for each in ("first", "second"))
+    fake.serve(*twins, faults=[DOWN] * 6)
+    for item in (first, second):
+        with pytest.raises(NotSaved):
+            keep_item(fake.store, keep, item, fake.said.append)()
+    assert {item.id for item in rescued(keep)} == {"first", "second"}
+    deliver(fake.store(), keep, second, fake.said.append)
+
+    assert {item["id"]: item["login"]["password"] for item in fake.stored()} == {"first": "one", "second": "the value"}
+    assert [item.id for item in rescued(keep)] == ["first"]
+
+
+def test_a_value_for_an_id_that_is_gone_makes_no_item(fake: FakePlace, keep: AgeStore) -> None:
+    """The id would be its name."""
+    keep_item(fake.store, keep, replace(NEW, id="gone"), fake.said.append)
+    [item] = rescued(keep)
+    with pytest.raises(NoSuchItem):
+        deliver(fake.store(), keep, item, fake.said.append)
+
+    assert (fake.stored(), rescued(keep)) == ([], [item])
 
 
 def test_what_can_be_kept_nowhere_is_said_to_be_nowhere(fake: FakePlace, keep: AgeStore) -> None:
@@ -141,7 +189,7 @@ def test_a_value_that_our_copy_has_already_is_compared_with_the_servers(fake: Fa
     fake.serve(login("key", "one"))
     fake.store().list()
     fake.serve(login("key", "theirs"))
-    save_exclusively(fake.store(), "key", Secret("one"))
+    save_exclusively(fake.store(), Item("key", Secret("one")))
 
     assert fake.stored()[0]["login"]["password"] == "one"
     assert [old["password"] for old in fake.stored()[0]["passwordHistory"]] == ["theirs"]
