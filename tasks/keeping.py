@@ -114,10 +114,8 @@ def _waiting_troubles(settings: Settings) -> "list[Trouble]":
     from tasks.vault.rescue import rescues_beside
     from tasks.vault.store import Trouble
 
-    others = [
-        Trouble(f"values for another account wait to be saved to Bitwarden, in {path}", HOW_OTHERS_ARE_SAVED)
-        for path in rescues_beside(_rescue_of(settings))
-    ]
+    what = "values for another account wait to be saved to Bitwarden, in"
+    others = [Trouble(f"{what} {path}", HOW_OTHERS_ARE_SAVED) for path in rescues_beside(_rescue_of(settings))]
     offered = "`inv net.up` at a terminal offers to save it"
     try:
         return [*(Trouble(_waits(settings, item), offered) for item in _waiting(settings)), *others]
@@ -224,16 +222,24 @@ def offer_rescued(settings: Settings, *, dry: bool = False) -> NotSaved | None:
     A failure is told, and returned as what is to be raised once the network is up: it must not keep it down.
     """
     try:
-        for item in _waiting(settings):
-            _offer(settings, item, dry=dry)
+        waiting = _waiting(settings)
     except Failure as failure:
-        console.step(f"not saved: {failure.sentence}")
-        if dry:
-            return None
-        unsaved = "the network is up, but what waits for Bitwarden could not be saved; it is still kept here"
-        next_step = f"{failure.next_step}; the next `inv net.up` offers it again".removeprefix("; ")
-        return NotSaved(unsaved, why=failure.sentence, next_step=next_step, cause="rescued")
-    return None
+        failures = [_told(failure)]
+    else:
+        offered = (_offer(settings, item, dry=dry) for item in waiting)
+        failures = [failure for failure in offered if failure is not None]
+    if dry or not failures:
+        return None
+    unsaved = "the network is up, but what waits for Bitwarden could not be saved; it is still kept here"
+    steps = [*(failure.next_step for failure in failures), "the next `inv net.up` offers it again"]
+    next_step = "; ".join(dict.fromkeys(filter(None, steps)))
+    why = "; ".join(dict.fromkeys(failure.sentence for failure in failures))
+    return NotSaved(unsaved, why=why, next_step=next_step, cause="rescued")
+
+
+def _told(failure: Failure) -> Failure:
+    console.step(f"not saved: {failure.sentence}")
+    return failure
 
 
 def _waiting(settings: Settings) -> "list[Item]":
@@ -261,15 +267,23 @@ def _waits(settings: Settings, item: "Item") -> str:
     return f"a value for {which} waits to be saved to Bitwarden (kept since {item.revision}, for {account})"
 
 
-def _offer(settings: Settings, item: "Item", *, dry: bool) -> None:
-    from tasks.vault import rescue
-
+def _offer(settings: Settings, item: "Item", *, dry: bool) -> Failure | None:
+    """Offer one value; a failure is told and returned, as it may be this item's alone."""
     if dry:
         console.step(f"{_waits(settings, item)}; would offer it")
-        return
-    if not console.may_ask():
+    elif not console.may_ask():
         console.step(f"{_waits(settings, item)}; `inv net.up` at a terminal offers it")
-        return
+    else:
+        try:
+            _ask_about(settings, item)
+        except Failure as failure:
+            return _told(failure)
+    return None
+
+
+def _ask_about(settings: Settings, item: "Item") -> None:
+    from tasks.vault import rescue
+
     own = _rescue_of(settings)
     question = f"{_waits(settings, item)}; `inv vault.list` shows of when Bitwarden's own is: save it now?"
     match console.ask_which(question, ("yes", "no", "discard")):

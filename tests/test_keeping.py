@@ -143,7 +143,7 @@ def answered(answer: str, waiting: AgeStore) -> tuple[int | None, str]:
 
 def passwords(bitwarden: FakePlace) -> list[str]:
     """Return the fake server's passwords."""
-    return [item["login"]["password"] for item in bitwarden.stored()]
+    return [item["login"]["password"] for item in bitwarden.stored() if item["login"]]
 
 
 def test_what_waits_is_saved_after_a_yes(bitwarden: FakePlace, waiting: AgeStore) -> None:
@@ -227,6 +227,26 @@ def test_a_rescue_vault_that_cannot_be_read_does_not_keep_the_network_down(
 
     assert (ended.exit_status, ended.stdout.startswith(UP)) == (74, True)
     assert f"the vault {waiting.path} is damaged" in ended.stderr
+
+
+def test_one_that_cannot_be_saved_does_not_hold_up_the_others(bitwarden: FakePlace, waiting: AgeStore) -> None:
+    """As where the first one's name is of two items by now."""
+    for name in ("A note", "other"):
+        waiting.put(Item(name, Secret(f"the kept {name}")), expect=None)
+    own = login("other", "its own")
+    bitwarden.serve({**login("A note", ""), "type": 2, "login": None}, login(KEY, "one", id="a"), own)
+    with at_terminal("net.up") as child:
+        for _ in range(3):
+            child.expect_exact("[yes/no/discard] ")
+            child.sendline("yes")
+        status, shown = ending(child)
+
+    assert (status, [item.name for item in rescued(waiting)]) == (74, ["A note"]), shown
+    assert sorted(passwords(bitwarden)) == ["the kept other", "the-kept-key"]
+    assert shown.endswith(
+        "it is still kept here: 'A note' is not a login, so it cannot hold a password\n"
+        "  next: the next `inv net.up` offers it again\n"
+    )
 
 
 def test_dry_offers_nothing(bitwarden: FakePlace, waiting: AgeStore) -> None:
