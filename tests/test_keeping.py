@@ -230,7 +230,7 @@ def test_a_rescue_vault_that_cannot_be_read_does_not_keep_the_network_down(
 
 
 def test_one_that_cannot_be_saved_does_not_hold_up_the_others(bitwarden: FakePlace, waiting: AgeStore) -> None:
-    """As where the first one's name is of two items by now."""
+    """As where a note has its name by now."""
     for name in ("A note", "other"):
         waiting.put(Item(name, Secret(f"the kept {name}")), expect=None)
     own = login("other", "its own")

@@ -8,7 +8,7 @@ where the name alone tells it; in the file it stands in the notes, as an id ther
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +79,8 @@ def keep_item(
                 saved = _thrice(lambda: save_exclusively(store, item), tell)
         except Failure as failure:
             raise _not_saved(item, rescue, failure, unkept) from None
-        forget(rescue, item)
+        if unkept is None:
+            _forget_saved(rescue, item, tell)
         return saved
 
     return save
@@ -101,7 +102,7 @@ def deliver(store: "BitwardenStore", rescue: AgeStore, item: Item, tell: Tell) -
     """Save a rescued value where it belongs, and forget it here."""
     with _told_when_interrupted(rescue, item, tell):
         saved = save_exclusively(store, item)
-    forget(rescue, item)
+    _forget_saved(rescue, item, tell)
     return saved
 
 
@@ -109,6 +110,14 @@ def forget(rescue: AgeStore, item: Item) -> None:
     """Take a value out of the rescue vault, which is removed with the last one; another value of its name stays."""
     if rescue.path.exists():
         rescue.remove(_same_as(item))
+
+
+def _forget_saved(rescue: AgeStore, item: Item, tell: Tell) -> None:
+    """Forget what the vault has; where that fails, the save is a good one all the same."""
+    try:
+        forget(rescue, item)
+    except Failure as failure:
+        tell(f"warning: {item.name!r} is saved, but cannot be taken out of what waits here: {failure}")
 
 
 def _same_as(item: Item) -> Callable[[Item], bool]:
@@ -127,10 +136,16 @@ def _told_when_interrupted(rescue: AgeStore, item: Item, tell: Tell) -> Iterator
     try:
         yield
     except KeyboardInterrupt:
-        if any(ref.name == item.name for ref in rescued(rescue)):
+        if _is_kept(rescue, item):
             where = f"the value of {item.name!r} is safe, encrypted in {rescue.path}"
             tell(f"{where}; the next `inv net.up` offers to save it")
         raise
+
+
+def _is_kept(rescue: AgeStore, item: Item) -> bool:
+    with suppress(Failure):
+        return any(map(_same_as(item), rescue.items()))
+    return False
 
 
 def _put(rescue: AgeStore, item: Item) -> Failure | None:
@@ -153,7 +168,7 @@ def _not_saved(item: Item, rescue: AgeStore, failure: Failure, unkept: Failure |
     return NotSaved(
         f"the bitwarden vault could not take {item.name!r}; the value is safe, encrypted in {rescue.path}",
         why=failure.sentence,
-        next_step=f"{failure.next_step}; the next `inv net.up` offers to save it",
+        next_step=f"{failure.next_step}; the next `inv net.up` offers to save it".removeprefix("; "),
         cause="rescued",
     )
 

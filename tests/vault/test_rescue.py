@@ -70,12 +70,13 @@ def test_a_value_is_kept_though_there_is_no_program_to_save_it(fake: FakePlace, 
     """As where bw is not installed and cannot be."""
 
     def open_store() -> BitwardenStore:
-        raise Unavailable("bw is not here", next_step="install it")
+        raise Unavailable("bw is not here")
 
     with pytest.raises(NotSaved) as caught:
         keep_item(open_store, keep, NEW, fake.said.append)()
 
     assert (caught.value.why, caught.value.cause) == ("bw is not here", "rescued")
+    assert caught.value.next_step == "the next `inv net.up` offers to save it"
     assert keep.get("key").password == NEW.password
 
 
@@ -169,6 +170,38 @@ def test_what_can_be_kept_nowhere_is_said_to_be_nowhere(fake: FakePlace, keep: A
         keep_item(fake.store, keep, NEW, fake.said.append)()
     assert caught.value.what == "the bitwarden vault could not take 'key', and it could not be kept here either"
     assert caught.value.next_step == "mend either, then `inv vault.set 'key'` with the same value"
+
+
+def test_a_save_is_good_though_the_rescue_vault_is_damaged(fake: FakePlace, keep: AgeStore) -> None:
+    """Before it, nothing is to be taken out; after the value was kept there, that it stays is told."""
+    fake.serve(login("key", "one"))
+    keep.put(Item("other", Secret("waits")), expect=None)
+    keep.path.write_bytes(b"garbage")
+    keep_item(fake.store, keep, NEW, fake.said.append)()
+    assert fake.stored()[0]["login"]["password"] == "the value"
+    assert [said for said in fake.said if "warning" in said] == []
+
+    keep.path.unlink()
+    save = keep_item(fake.store, keep, Item("key", Secret("another")), fake.said.append)
+    keep.path.write_bytes(b"garbage")
+    save()
+    assert fake.stored()[0]["login"]["password"] == "another"
+    warning = "warning: 'key' is saved, but cannot be taken out of what waits here: "
+    assert fake.said[-1].startswith(f"{warning}the vault {keep.path} is damaged: ")
+
+
+def test_an_interruption_stays_one_where_nothing_could_be_kept(fake: FakePlace, keep: AgeStore) -> None:
+    """Nothing is told to be safe then, though another value of that name waits."""
+
+    def open_store() -> BitwardenStore:
+        raise KeyboardInterrupt
+
+    keep.put(Item("key", Secret("waits")), expect=None)
+    keep.identity_path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        keep_item(open_store, keep, NEW, fake.said.append)()
+
+    assert fake.said == []
 
 
 def test_a_vault_of_this_machine_is_tried_thrice(home: Home) -> None:
