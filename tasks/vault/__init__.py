@@ -90,17 +90,20 @@ def set_(context: Context, name: str) -> None:
 @command(options_help={"name": "the item, by its exact name"})
 def rotate(context: Context, name: str) -> None:
     """Ask for an item's new password, prove it by a login where it is the auth key, save it, read it back."""
+    from tasks.vault.saving import check_takes_passwords
     from tasks.vault.store import Item
 
     settings = load_settings()
-    before = open_vault(settings).get(name)
-    is_key = settings.vault_item in {before.name, before.id}
-    if is_dry(context):
-        console.step(f"would ask for the new password of {name!r}" + (", log in with it" if is_key else ""))
+    if is_dry(context):  # to look for the item may end the session that a shell keeps
+        login = ", log in with it" if name == settings.vault_item else ""
+        console.step(f"would ask for the new password of {name!r}{login}")
         return
+    store = open_vault(settings)
+    before = store.get(name)
+    check_takes_passwords(store, before)
     item_id = before.id if name != before.name else ""  # other items may have its name
     new = _read_value(name)
-    if not is_key:
+    if settings.vault_item not in {before.name, before.id}:
         console.say(save_password(settings, before.name, new, item_id=item_id))
         return
     console.say(_proved(settings, Item(before.name, new, id=item_id))())

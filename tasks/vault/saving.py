@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from tasks.secret import Secret
 from tasks.vault.acceptance import is_acceptance
+from tasks.vault.layout import document_of
 from tasks.vault.store import HISTORY_KEPT, Conflict, Field, Item, NoSuchItem, Ref, Store
 
 TRIES = 30  # twenty writers at once on one item needed 7 at most, in ten rounds
@@ -57,6 +58,14 @@ def save_password(
         except Conflict:
             time.sleep(random.uniform(0, LONGEST_PAUSE))
     return _replace(store, _find(store, name, item_id), password, fields)
+
+
+def check_takes_passwords(store: Store, item: Item) -> None:
+    """Fail as the save of any new password would: before a person is asked for one, or a key is spent."""
+    new = replace(item, password=Secret("any"))
+    if not store.writable:
+        store.put(new, expect=item.revision or None)  # which says why, and what helps
+    document_of(new)
 
 
 def _replace(store: Store, item: Item, password: Secret, fields: Sequence[Field]) -> Saved:

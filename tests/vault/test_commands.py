@@ -13,6 +13,7 @@ from pyrage import x25519
 
 from tasks.secret import Secret
 from tasks.vault.age import AgeStore
+from tasks.vault.layout import NEW_ITEM
 from tasks.vault.saving import save_password
 from tasks.vault.store import Field, Item
 from tests.conftest import INV, ROOT, Home, Inv
@@ -402,6 +403,33 @@ def test_a_rotation_stores_each_key_that_the_control_server_took(
     ended = inv("vault.rotate", KEY, stdin=GOOD)
 
     assert (ended.exit_status, vault.get(KEY).password) == (0, Secret(GOOD)), ended.stderr
+
+
+def test_a_rotation_asks_for_nothing_that_cannot_be_stored(inv: Inv, fakes: Fakes, vault: AgeStore) -> None:  # noqa: F811
+    """A key would be spent by the proof; stdin is not read."""
+    read_only = {"VAULT": "environment", "VAULT_TAILSCALE_AUTH_KEY": "one"}
+    ended = inv("vault.rotate", KEY, environment=read_only)
+    assert (ended.exit_status, ended.stderr.splitlines()[0]) == (
+        78,
+        f"error: cannot write '{KEY}': the environment vault is read-only",
+    )
+    note = Item(KEY, notes=Secret("a note"), document=Secret(json.dumps({**NEW_ITEM, "type": 2, "login": None})))
+    vault.put(note, expect=None)
+    ended = inv("vault.rotate", KEY)
+    assert (ended.exit_status, ended.stderr) == (
+        78,
+        f"error: '{KEY}' is not a login, so it cannot hold a password\n",
+    )
+    assert fakes.ups() == []
+
+
+@pytest.mark.parametrize(("item", "login"), [(KEY, ", log in with it"), (ITEM, "")])
+def test_a_dry_rotation_opens_no_vault(inv: Inv, vault: AgeStore, item: str, login: str) -> None:
+    vault.folder.mkdir(parents=True)
+    vault.path.write_bytes(b"garbage")
+    ended = inv("--dry", "vault.rotate", item)
+
+    assert (ended.exit_status, ended.stderr) == (0, f"would ask for the new password of '{item}'{login}\n")
 
 
 def test_a_rotation_by_id_replaces_that_items_password(inv: Inv, vault: AgeStore) -> None:
