@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 from tasks import conversing
 from tasks.errors import Failure, TimedOut, Unavailable, reason
 from tasks.interrupting import Interrupted, interruptions
-from tasks.secret import Secret
 
 # What any program of ours may see of our environment; whatever else it needs is named where it is started.
 PLAIN_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -170,20 +169,6 @@ def become(*argv: str, environment: Mapping[str, str]) -> NoReturn:
         os.execvpe(argv[0], argv, dict(environment))
     except OSError as error:
         raise Unavailable(f"cannot start {argv[0]}", why=reason(error)) from None
-
-
-@contextmanager
-def secret_file(secret: Secret) -> Iterator[str]:
-    """Give the path of a memory file that holds the secret: it is never on the disk, and gone with the context.
-
-    A child of the same user opens it by our /proc entry, so nothing needs to be inherited through a pty.
-    """
-    descriptor = os.memfd_create("secret")
-    try:
-        os.write(descriptor, secret.reveal().encode())
-        yield f"/proc/{os.getpid()}/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 def detach(

@@ -1,8 +1,14 @@
-"""Owns secrets in memory: `Secret` prints as ****, `Redactor` removes known secrets and key shapes from text."""
+"""Owns secrets in memory: `Secret` prints as ****, `Redactor` removes known secrets and key shapes from text.
+
+And the memory file by which a child reads one.
+"""
 
 import base64
 import json
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import quote, quote_plus
 
 # Auth keys of Tailscale (tskey-auth-, tskey-client-, tskey-api-) and of headscale (hskey-auth-, hskey-api-).
@@ -78,3 +84,17 @@ def _forms(value: str) -> set[str]:
 
 REDACTOR = Redactor()
 """The process's own: whoever takes a secret in teaches it, and `console` asks it about everything we say."""
+
+
+@contextmanager
+def secret_file(secret: Secret) -> Iterator[str]:
+    """Give the path of a memory file that holds the secret: it is never on the disk, and gone with the context.
+
+    A child of the same user opens it by our /proc entry, so nothing needs to be inherited through a pty.
+    """
+    descriptor = os.memfd_create("secret")
+    try:
+        os.write(descriptor, secret.reveal().encode())
+        yield f"/proc/{os.getpid()}/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

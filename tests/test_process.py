@@ -14,7 +14,6 @@ import pytest
 from tasks import files, process, running
 from tasks.errors import TimedOut, Unavailable
 from tasks.running import Identity
-from tasks.secret import Secret
 from tests.conftest import ROOT
 from tests.waiting import until
 
@@ -216,16 +215,6 @@ def test_an_attached_program_that_is_not_there_is_named() -> None:
     """As any other."""
     with pytest.raises(Unavailable, match=r"^cannot start no-such-program: no such file or directory"):
         process.attach("no-such-program", environment={"PATH": "/usr/bin:/bin"})
-
-
-def test_a_secret_file_is_in_memory_and_gone_afterwards() -> None:
-    """A child of the same user reads it by path; no descriptor is inherited for it."""
-    with process.secret_file(Secret("swordfish")) as path:
-        seen = process.run("/bin/cat", path, deadline=10)
-        target = Path(path).readlink()
-
-    assert not Path(path).is_symlink()
-    assert (seen.text, str(target).startswith("/memfd:")) == ("swordfish", True)
 
 
 def test_a_detached_program_outlives_who_started_it(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ import copy
 import json
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.secret import MASK, Redactor, Secret
+from tasks import process
+from tasks.secret import MASK, Redactor, Secret, secret_file
 
 WORD = "correct horse/battery+staple"
 
@@ -146,3 +148,13 @@ def test_no_text_keeps_a_learned_secret(value: str, before: str, after: str) -> 
     cleaned = redactor.clean(before + value + after)
 
     assert value not in cleaned or value in MASK
+
+
+def test_a_secret_file_is_in_memory_and_gone_afterwards() -> None:
+    """A child of the same user reads it by path; no descriptor is inherited for it."""
+    with secret_file(Secret("swordfish")) as path:
+        seen = process.run("/bin/cat", path, deadline=10)
+        target = Path(path).readlink()
+
+    assert not Path(path).is_symlink()
+    assert (seen.text, str(target).startswith("/memfd:")) == ("swordfish", True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tasks import files, process
 from tasks.errors import TimedOut, Unavailable, UsageFailure
 from tasks.loopback import free_port
-from tasks.secret import Secret
+from tasks.secret import Secret, secret_file
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}[a-z0-9]")
 ALWAYS_TAILSCALE_SSH = "db1"
@@ -105,7 +105,7 @@ class LabHost:
         """Join the tailnet, and offer port 22 there."""
         words = ["up", "--timeout=20s", f"--login-server={login_server}", f"--hostname={self.name}"]
         words += [] if self.runs_sshd else ["--ssh"]
-        with process.secret_file(key) as path:
+        with secret_file(key) as path:
             self._tailscale(*words, f"--auth-key=file:{path}")
         if self.runs_sshd:
             port = self._start_sshd()

@@ -17,7 +17,7 @@ from tasks.console import visible
 from tasks.errors import Unavailable
 from tasks.interrupting import LONGEST_WAIT, put_off
 from tasks.net.login import KEY_IS_GOOD, Event, State, following, is_end, recognise
-from tasks.secret import REDACTOR, Secret
+from tasks.secret import REDACTOR, Secret, secret_file
 
 WIDE = (24, 4096)  # rows and columns: nothing that we read for is wrapped
 CHUNK = 65536
@@ -66,7 +66,7 @@ def _key_file(key: Secret | None) -> Iterator[list[str]]:
     if key is None:
         yield []
         return
-    with process.secret_file(key) as path:
+    with secret_file(key) as path:
         yield [f"--auth-key=file:{path}"]
 
 

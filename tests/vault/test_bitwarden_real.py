@@ -175,7 +175,7 @@ def test_a_value_that_only_our_copy_still_holds_is_written(place: Place, make: M
     store = place.store()
     store.list()
     server.put(KEY, "theirs", id=item_id)
-    save_exclusively(store, KEY, Secret("one"))
+    save_exclusively(store, Item(KEY, Secret("one")))
 
     assert passwords(server, KEY) == ("one", ["theirs"])
 
