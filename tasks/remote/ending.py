@@ -12,16 +12,41 @@ from tasks.remote.lines import sh
 from tasks.remote.transport import OPENSSH, TAILSCALE
 
 TERM, KILL = "TERM", "KILL"
-# Ends the process groups of this connection's other commands: the processes that have our own parent, which is sshd's
-# process for this connection alone. On a slow host we may have hung up before this starts; its parent is then whoever
-# adopts orphans, and the siblings are every daemon there is. So only the children of an sshd that is not process 1 are
-# ended; those of one that ends from now on are no longer its.
+# Ends the sessions of this connection's other commands: the processes that have our own parent, which is sshd's process
+# for this connection alone. sshd gives each command a session, which holds all that it starts, also what has a process
+# group of its own (by timeout(1), by `set -m`). On a slow host we may have hung up before this starts; its parent is
+# then whoever adopts orphans, and the siblings are every daemon there is. So only the children of an sshd that is not
+# process 1 are ended; those of one that ends from now on are no longer its. A sibling that leads no session is no
+# command, and its session is sshd's own: it is left alone.
+# Signalled by group, so that nothing escapes by a fork meanwhile; all of a group are of one session. Older groups come
+# first, so that no shell goes on to its next line. A ps that knows no sessions (macOS) says the group in their place.
+# What obeys no SIGTERM is killed: once its leader has gone, a later helper would not find a session. The status is 0
+# when nothing of the sessions is left; zombies are nothing.
 END_SIBLINGS = """
 of_sshd='
-    $1 == up { found = up > 1 && $3 ~ /sshd/ }
-    $2 == up && $1 != me { pids[$1] }
-    END { if (found) for (p in pids) print p }'
-for p in $(ps -A -o pid= -o ppid= -o comm= | awk -v me=$$ -v up="$PPID" "$of_sshd"); do kill -"$1" "-$p"; done
+    $1 == up { found = up > 1 && $6 ~ /sshd/ }
+    $2 == up && $1 != me && $1 == $4 { print $1 }
+    END { exit !found }'
+in_sessions='
+    BEGIN { split(sessions, list, " "); for (i in list) ours[list[i]] }
+    $4 in ours && $5 !~ /^Z/ { print $3 }'
+all() {
+    for session in sid pgid; do
+        rows=$(ps -A -o pid= -o ppid= -o pgid= -o $session= -o stat= -o comm=) && break
+    done
+    echo "$rows"
+}
+groups() { all | awk -v sessions="$(echo $sessions)" "$in_sessions" | sort -nu; }
+end() { for group in $(groups); do kill -"$1" "-$group"; done; }
+sessions=$(all | awk -v me=$$ -v up="$PPID" "$of_sshd") || exit 1
+end TERM
+for pause in 0.05 0.15 0.3; do
+    sleep $pause
+    [ -n "$(groups)" ] || exit 0
+done
+end KILL
+sleep 0.05
+[ -z "$(groups)" ]
 """
 # All commands of Tailscale SSH are in the daemon's own process group and have its own parent, and `su -l` empties their
 # environment: only what we sent is one command's alone. So blanks stand before it, in an order that no other has; its
@@ -58,13 +83,16 @@ class Ending:
     server: str
     mark: str = ""
 
-    def line(self, signal: str) -> str:
-        """Return what a second channel runs to send this signal there; nothing where it could do nothing (more)."""
-        if self.server.startswith(OPENSSH):
-            return sh(END_SIBLINGS, signal)
-        if self.mark and signal == TERM:
-            return sh(END_MARKED, "".join(BLANKS[blank] for blank in self.mark))
-        return ""
+    def line(self) -> str:
+        """Return what a second channel runs to end the command there; nothing where it could do nothing."""
+        if self.by_session:
+            return sh(END_SIBLINGS)
+        return sh(END_MARKED, "".join(BLANKS[blank] for blank in self.mark)) if self.mark else ""
+
+    @property
+    def by_session(self) -> bool:
+        """Whether that line says by its status 0 that nothing of the command is left."""
+        return self.server.startswith(OPENSSH)
 
 
 def of(command: str, server: str) -> Ending:

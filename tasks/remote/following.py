@@ -22,7 +22,8 @@ SILENT_SECONDS = 12.0
 UNANSWERED = 2
 REPLY_SECONDS = 3.0
 CHUNK = 4 * 1024 * 1024  # all that can be waiting is read at once: reading a part would move the rest in memory
-# What obeys no SIGTERM is killed; both waits together stay well below the two seconds that Ctrl-C may take.
+# What obeys no SIGTERM is killed, by what `ending` runs there or by the server; both waits together stay well below the
+# two seconds that Ctrl-C may take.
 ENDINGS = ((ending.TERM, FAREWELL_SECONDS), (ending.KILL, 0.5))
 MAY_RUN = "its command may still run there"
 
@@ -65,22 +66,32 @@ class Follower:
             self.channel.close()
 
     def _end_remotely(self, how: Ending) -> bool:
-        """End the command there, and return whether the server says that it has ended."""
+        """End the command there, and return whether the host says that it has ended, with all that it started."""
+        if self.channel.closed or not self.transport.is_active():
+            return self.channel.status_event.is_set() and self.transport.is_active()
+        helper = self._helper(how)
         for name, seconds in ENDINGS:
-            if not self.transport.is_active() or self.channel.closed:
-                break
             end = time.monotonic() + seconds
-            self._signal(name, how.line(name), seconds)
-            if self._has_status_by(end):
-                break
-        return self.channel.status_event.is_set() and self.transport.is_active()
+            # sshd's own signal reaches the command's first group alone: it only comes once the helper is done or late.
+            if helper and how.by_session:
+                helper.status_event.wait(seconds)
+            self._signal(name)
+            if self._has_status_by(end) and _helped(helper, how):
+                return self.transport.is_active()
+        return False
 
-    def _signal(self, name: str, line: str, seconds: float) -> None:
+    def _helper(self, how: Ending) -> Channel | None:
+        """Run what ends the command there; None where there is no such thing, or the host lets it not run."""
+        with contextlib.suppress(*BROKEN):
+            if line := how.line():
+                helper = self.transport.open_session(timeout=FAREWELL_SECONDS)
+                self.transport.request(helper, "exec", line, reply=True)
+                return helper
+        return None
+
+    def _signal(self, name: str) -> None:
         with contextlib.suppress(*BROKEN):
             self.transport.request(self.channel, "signal", name, reply=False)
-            if line:
-                helper = self.transport.open_session(timeout=seconds)
-                self.transport.request(helper, "exec", line, reply=False)
 
     def _has_status_by(self, end: float) -> bool:
         """Throw away what it still writes, behind which its status would not come: a full window lets nothing by."""
@@ -156,6 +167,11 @@ class Watch:
             raise lost(self._follower.name, f"it has been silent for {silence * (self._unanswered + 1):.0f} s")
         self._unanswered += 1
         transport.ask_for_life()
+
+
+def _helped(helper: Channel | None, how: Ending) -> bool:
+    """Whether what ran to end the command found nothing left; or cannot say, and the command's own status must do."""
+    return not how.by_session or (helper is not None and helper.exit_status == 0)
 
 
 def _throw_away(_: bytes) -> None:

@@ -13,8 +13,9 @@ HARMLESS = 'kill() { echo "$*" >>"$KILLED"; }\n'
 
 
 def started(text: str, program: Path, tmp_path: Path) -> "subprocess.Popen[str]":
-    """Start a POSIX shell under that program's name on a text that finds END_SIBLINGS in $ENDS and writes $KILLED."""
-    environment = {"PATH": "/usr/bin:/bin", "ENDS": HARMLESS + END_SIBLINGS, "KILLED": str(tmp_path / "killed")}
+    """Start a POSIX shell under that program's name, on a text that finds in $ENDS what writes $KILLED."""
+    files = {"KILLED": str(tmp_path / "killed"), "READY": str(tmp_path / "ready")}
+    environment = {"PATH": "/usr/bin:/bin", "ENDS": HARMLESS + END_SIBLINGS, **files}
     return subprocess.Popen([program, "-c", text], env=environment, text=True, stdout=subprocess.PIPE)
 
 
@@ -26,28 +27,49 @@ def sshd(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_groups_of_a_connections_other_commands_are_ended(sshd: Path, tmp_path: Path) -> None:
-    """Not our own, and not what is below them: the group has that."""
-    parent = started('sleep 60 & echo $!; sh -c "$ENDS" sh TERM; kill $!', sshd, tmp_path)
-    said, _ = parent.communicate(timeout=20)
+GROUP_IN_A_SESSION = """
+setsid sh -c 'timeout 60 sh -c "echo \\$PPID >$READY; exec sleep 60"; :' & leader=$!
+sleep 60 & no_leader=$!
+until [ -s "$READY" ]; do sleep 0.02; done
+group=$(cat "$READY")
+sh -c "$ENDS" sh; status=$?
+kill $group $leader $no_leader
+echo $leader $group $status
+"""
 
-    assert (tmp_path / "killed").read_text() == f"-TERM -{said.strip()}\n"
+
+def test_the_sessions_of_a_connections_other_commands_are_ended(sshd: Path, tmp_path: Path) -> None:
+    """With every group in them, the oldest first; not our own, nor sshd's, in which who leads no session is."""
+    parent = started(GROUP_IN_A_SESSION, sshd, tmp_path)
+    leader, group, status = parent.communicate(timeout=30)[0].split()
+
+    told = [f"-{signal} -{pid}" for signal in ("TERM", "KILL") for pid in sorted((leader, group), key=int)]
+    assert (tmp_path / "killed").read_text().splitlines() == told
+    assert status == "1"  # they were not ended in truth
+
+
+def test_what_has_ended_is_told_by_the_status(sshd: Path, tmp_path: Path) -> None:
+    parent = started('sleep 60 & sh -c "$ENDS" sh; echo $?; kill $!', sshd, tmp_path)
+
+    assert parent.communicate(timeout=30)[0] == "0\n"
+    assert not (tmp_path / "killed").exists()
 
 
 def test_nobody_is_ended_by_an_orphan(sshd: Path, tmp_path: Path) -> None:
     """We had hung up before it started: its siblings would be all daemons of the host."""
-    text = '( while kill -0 $PARENT 2>/dev/null; do sleep 0.02; done; sh -c "$ENDS" sh KILL; echo done ) &'
+    orphan = """exec sh -c '(eval "$ENDS"); echo $?'"""
+    text = f"{{ while kill -0 $PARENT 2>/dev/null; do sleep 0.02; done; {orphan}; }} &"
     parent = started(f"PARENT=$$; {text}", sshd, tmp_path)
     parent.wait(20)  # else it stays as a zombie, for which a shell may wait
     said, _ = parent.communicate(timeout=20)
 
-    assert said == "done\n"
+    assert said == "1\n"
     assert not (tmp_path / "killed").exists()
 
 
 def test_nobody_is_ended_whose_parent_is_no_sshd(tmp_path: Path) -> None:
     """Whoever adopts orphans need not be process 1."""
-    parent = started('sleep 60 & sh -c "$ENDS" sh TERM; kill $!', Path(shutil.which("sh") or "/bin/sh"), tmp_path)
+    parent = started('setsid sleep 60 & sh -c "$ENDS" sh; kill $!', Path(shutil.which("sh") or "/bin/sh"), tmp_path)
     parent.communicate(timeout=20)
 
     assert not (tmp_path / "killed").exists()

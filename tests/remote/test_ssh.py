@@ -173,8 +173,16 @@ def test_twenty_megabytes_of_real_sshd_are_equal(sshd: Sshd, heard: Heard, tmp_p
 
 
 @pytest.mark.real
-def test_a_command_at_real_sshd_ends_with_us(sshd: Sshd, tmp_path: Path) -> None:
-    """Its whole process group is gone, though it would have slept for long; root's too, whom sshd sends no signal."""
+@pytest.mark.parametrize(
+    "command",
+    [
+        "echo $$; sleep 60; echo never",
+        "timeout 60 sh -c 'echo $$; exec sleep 60 >/dev/null 2>&1'; echo never",  # it makes a group of its own
+        "sh -c 'trap \"\" TERM; echo $$; exec >/dev/null 2>&1; while :; do sleep 0.1; done' & sleep 60",
+    ],
+)
+def test_a_command_at_real_sshd_ends_with_us(sshd: Sshd, command: str) -> None:
+    """Its whole session is gone, though it would have slept for long; root's too, whom sshd sends no signal."""
     told = bytearray()
 
     def interrupt(data: bytes) -> None:
@@ -182,7 +190,7 @@ def test_a_command_at_real_sshd_ends_with_us(sshd: Sshd, tmp_path: Path) -> None
         raise KeyboardInterrupt
 
     with sshd.connect() as session, pytest.raises(KeyboardInterrupt):
-        session.run("echo $$; sleep 60; echo never", interrupt, discard)
+        session.run(command, interrupt, discard)
     until(lambda: not is_alive(int(told)), what="end of the remote process")
 
 
