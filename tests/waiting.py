@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 Value = TypeVar("Value")
@@ -18,3 +19,11 @@ def until(condition: Callable[[], Value], *, what: str, seconds: float = 10.0) -
         if time.monotonic() > end:
             raise AssertionError(f"after {seconds:g} s there was still no {what}")
         time.sleep(POLL)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process; a zombie, which nobody has waited for, is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -8,7 +8,7 @@ started (su, or itself as `be-child`), and the command goes on below process 1.
 import secrets
 from dataclasses import dataclass
 
-from tasks.remote.lines import sh
+from tasks.remote.lines import is_of_sudo, sh
 from tasks.remote.transport import OPENSSH, TAILSCALE
 
 TERM, KILL = "TERM", "KILL"
@@ -82,6 +82,11 @@ class Ending:
     command: str
     server: str
     mark: str = ""
+
+    @property
+    def by_sudo(self) -> bool:
+        """Whether sudo runs it; when that is killed, what it runs goes on."""
+        return is_of_sudo(self.command.lstrip())
 
     def line(self) -> str:
         """Return what a second channel runs to end the command there; nothing where it could do nothing."""

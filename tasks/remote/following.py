@@ -24,7 +24,8 @@ REPLY_SECONDS = 3.0
 CHUNK = 4 * 1024 * 1024  # all that can be waiting is read at once: reading a part would move the rest in memory
 # What obeys no SIGTERM is killed, by what `ending` runs there or by the server; both waits together stay well below the
 # two seconds that Ctrl-C may take.
-ENDINGS = ((ending.TERM, FAREWELL_SECONDS), (ending.KILL, 0.5))
+ENDINGS = ((ending.TERM, FAREWELL_SECONDS), (ending.KILL, FAREWELL_SECONDS + 0.5))
+KILLED = 128 + signal.SIGKILL
 MAY_RUN = "its command may still run there"
 
 
@@ -69,14 +70,15 @@ class Follower:
         """End the command there, and return whether the host says that it has ended, with all that it started."""
         if self.channel.closed or not self.transport.is_active():
             return self.channel.status_event.is_set() and self.transport.is_active()
+        begun = time.monotonic()
         helper = self._helper(how)
         for name, seconds in ENDINGS:
-            end = time.monotonic() + seconds
+            end = begun + seconds
             # sshd's own signal reaches the command's first group alone: it only comes once the helper is done or late.
             if helper and how.by_session:
-                helper.status_event.wait(seconds)
+                helper.status_event.wait(end - time.monotonic())
             self._signal(name)
-            if self._has_status_by(end) and _helped(helper, how):
+            if self._has_status_by(end) and self._left_nothing(how, helper):
                 return self.transport.is_active()
         return False
 
@@ -88,6 +90,13 @@ class Follower:
                 self.transport.request(helper, "exec", line, reply=True)
                 return helper
         return None
+
+    def _left_nothing(self, how: Ending, helper: Channel | None) -> bool:
+        """Whether the end of a command was the end of all that it started, as far as the host can say that."""
+        killed = self.channel.exit_status == KILLED or self.transport.signals.get(self.channel.chanid) == ending.KILL
+        if how.by_sudo and killed:
+            return False
+        return not how.by_session or (helper is not None and helper.exit_status == 0)
 
     def _signal(self, name: str) -> None:
         with contextlib.suppress(*BROKEN):
@@ -167,11 +176,6 @@ class Watch:
             raise lost(self._follower.name, f"it has been silent for {silence * (self._unanswered + 1):.0f} s")
         self._unanswered += 1
         transport.ask_for_life()
-
-
-def _helped(helper: Channel | None, how: Ending) -> bool:
-    """Whether what ran to end the command found nothing left; or cannot say, and the command's own status must do."""
-    return not how.by_session or (helper is not None and helper.exit_status == 0)
 
 
 def _throw_away(_: bytes) -> None:

@@ -11,6 +11,7 @@ import paramiko
 import pytest
 
 from tasks.errors import Refused, TimedOut, Unavailable
+from tasks.remote import lines
 from tasks.remote.halting import Halt
 from tasks.remote.hostkeys import HostKey
 from tasks.remote.link import Link
@@ -223,6 +224,24 @@ def test_a_command_that_does_not_end_may_still_run_and_that_is_told(linked: Link
         link.run("it", end, discard)
 
     assert str(caught.value) == f"{'late' if asked else 'web'}: its command may still run there"
+
+
+@pytest.mark.parametrize("sudo", [True, False])
+def test_the_end_of_a_killed_sudo_is_not_that_of_its_command(linked: Linked, serve: Serve, sudo: bool) -> None:
+    """Nobody but root can end that, and sudo was not there to pass a signal on."""
+
+    def is_killed(channel: paramiko.Channel) -> None:
+        channel.sendall(b"first")
+        channel.status_event.wait(0.1)
+        channel.send_exit_status(137)
+
+    line = lines.frame([], "", sudo=sudo).around("it")
+    server = serve({line: is_killed}, heeds_signals=False)
+    halt = Halt()
+    with linked(server.port, halt) as link, pytest.raises(TimedOut) as caught:
+        link.run(line, lambda _: halt.ask(TimedOut("late")), discard)
+
+    assert str(caught.value) == ("late: its command may still run there" if sudo else "late")
 
 
 def test_whatever_ends_us_ends_the_remote_command(reach: Reach, serve: Serve) -> None:

@@ -1,5 +1,7 @@
 """Lines for a host's shell, given to a real one."""
 
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -8,17 +10,34 @@ import pytest
 from tasks.errors import UsageFailure
 from tasks.remote import lines
 from tests.conftest import Home
+from tests.waiting import is_alive, until
 
 FAKE_SUDO = r"""#!/bin/sh
-# sudo that wants the password "open sesame", or none where the file `free` is.
+# sudo that wants the password "open sesame", or none for the program that the file `free` names. It stays, as sudo
+# does, passes SIGTERM on to its child, and tells its own pid in the file `pid`.
 keep= ask= ; while [ $# -gt 0 ]; do case $1 in
   -n) ask=never ;; -k) ;; -S) ask=stdin ;; -p) shift ;; --) shift; break ;; *) break ;; esac; shift; done
 here=$(dirname "$0")
-if [ "$ask" = never ]; then [ -e "$here/free" ] || exit 1
+if [ "$ask" = never ]; then
+  [ "$(cat "$here/free" 2>/dev/null)" = "$1" ] || { echo "sudo: a password is required" >&2; exit 1; }
 else
   while IFS= read -r given || exit 1; [ "$given" != "open sesame" ]; do echo "Sorry, try again." >&2; done
 fi
-FAKE_ROOT=yes exec "$@"
+echo $$ >"$here/pid"
+trap 'kill $child' TERM
+{ FAKE_ROOT=yes "$@" <&3 3<&- & } 3<&0
+child=$!
+wait $child; status=$?
+while kill -0 $child 2>/dev/null; do wait $child; status=$?; done
+exit $status
+"""
+# One obeys no SIGTERM, one makes a group of its own, one is an orphan.
+HARDY = """
+{ trap '' TERM; while :; do sleep 0.1; done; } & echo $!
+timeout 60 sleep 60 & echo $!
+(sleep 60 & echo $!)
+echo started
+wait; echo never
 """
 
 
@@ -89,22 +108,57 @@ def test_sudo_takes_its_password_and_the_command_the_rest(sudo: Path) -> None:
 
 
 def test_a_sudo_that_wants_no_password_does_not_give_it_to_the_command(sudo: Path) -> None:
-    (sudo / "free").touch()
+    (sudo / "free").write_text("/bin/sh")
+
+    assert run(LINE, b"open sesame\nthe rest\n", str(sudo)) == (3, "yes x y /\nthe rest\n", "")
+
+
+def test_a_password_is_asked_for_what_is_run_and_not_for_something_else(sudo: Path) -> None:
+    """Else the command would read it, or a script's shell would run it."""
+    (sudo / "free").write_text("true")
 
     assert run(LINE, b"open sesame\nthe rest\n", str(sudo)) == (3, "yes x y /\nthe rest\n", "")
 
 
 def test_a_refused_password_is_told_from_a_command_that_fails(sudo: Path) -> None:
-    """Nothing has run, and no word of what follows was taken for a password."""
-    assert run(LINE, b"sesame\nthe rest\n", str(sudo)) == (77, "", "Sorry, try again.\nsudo refuses the password\n")
-    assert run(LINE, b"\nthe rest\n", str(sudo)) == (77, "", "sudo wants a password here, and none was given\n")
+    """In sudo's words. Nothing has run, and no word of what follows was taken for a password."""
+    here = f"error: sudo does not let 1000 in on {os.uname().nodename}: "
+    allowed = "; sudo -l, typed there, says what is allowed\n"
+
+    refused = f"{here}Sorry, try again.\n  next: check the password{allowed}"
+    assert run(LINE, b"sesame\nthe rest\n", str(sudo)) == (77, "", refused)
+    lacking = f"{here}sudo: a password is required\n  next: give the password, if it wants one{allowed}"
+    assert run(LINE, b"\nthe rest\n", str(sudo)) == (77, "", lacking)
 
 
 def test_a_host_without_sudo_says_so(sudo: Path) -> None:
     (sudo / "sudo").unlink()
+    said = f"error: there is no sudo on {os.uname().nodename}\n  next: install it, or log in as root\n"
 
     if run("command -v sudo")[0] != 0:
-        assert run(LINE, b"\n", str(sudo)) == (69, "", "there is no sudo here\n")
+        assert run(LINE, b"\n", str(sudo)) == (69, "", said)
+
+
+@pytest.mark.parametrize("free", ["/bin/sh", ""])
+def test_root_s_command_ends_with_all_that_it_started_when_sudo_gets_a_signal(sudo: Path, free: str) -> None:
+    """A user can signal sudo alone, and what is below ends by its own means; only then sudo ends."""
+    (sudo / "free").write_text(free)
+    argv = ["sh", "-c", lines.frame([], "", sudo=True).around(HARDY)]
+    environment = {"PATH": f"{sudo}:/usr/bin:/bin"}
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True, start_new_session=True
+    ) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        running.stdin.write("open sesame\n")
+        running.stdin.close()
+        pids = [int(line) for line in iter(running.stdout.readline, "started\n")]
+        for pid in {running.pid, int((sudo / "pid").read_text())}:
+            os.kill(pid, signal.SIGTERM)
+
+        assert (running.stdout.read(), running.wait(20)) == ("", 143)
+    assert len(pids) == 3
+    until(lambda: not any(map(is_alive, pids)), what="end of root's processes")
 
 
 @pytest.mark.parametrize("first", ["#!/bin/sh", "#! /usr/bin/env sh", "#!/usr/bin/env -S sh -u", ""])

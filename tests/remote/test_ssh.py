@@ -23,7 +23,7 @@ from tests.conftest import Home, lacking
 from tests.remote import servers
 from tests.remote.conftest import Heard, Reached, discard, threads
 from tests.remote.servers import SSHServer, says
-from tests.waiting import until
+from tests.waiting import is_alive, until
 
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 Serve = Callable[..., SSHServer]
@@ -192,15 +192,6 @@ def test_a_command_at_real_sshd_ends_with_us(sshd: Sshd, command: str) -> None:
     with sshd.connect() as session, pytest.raises(KeyboardInterrupt):
         session.run(command, interrupt, discard)
     until(lambda: not is_alive(int(told)), what="end of the remote process")
-
-
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 @pytest.mark.real
