@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import console
-from tasks.errors import RemoteExit, Unavailable, UsageFailure, reason
+from tasks.errors import Refused, RemoteExit, Unavailable, UsageFailure, reason
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -159,12 +159,20 @@ def _end_as(name: str, ended: "Ended") -> None:
 
 def feed_of(frame: "Frame | None", content: bytes = b"") -> "Feed | None":
     """Return what the command reads: a script, behind the password where sudo runs it, which is asked for here."""
-    password = ""
-    if frame and frame.sudo:
-        asked = console.ask_hidden("sudo's password there (Enter: it wants none): ") if console.may_ask() else None
-        password = (asked.reveal() if asked else "") + "\n"
+    password = _sudo_password() + "\n" if frame and frame.sudo else ""
     text = password.encode() + content
     return (lambda sink: sink(text)) if text else None
+
+
+def _sudo_password() -> str:
+    if not console.may_ask():
+        return ""
+    try:
+        return console.ask_hidden("sudo's password there (Enter: it wants none): ").reveal()
+    except EOFError:
+        raise Refused(
+            "no password was typed for sudo", next_step="run it again; Enter alone, if it wants none"
+        ) from None
 
 
 def script_content(file: str) -> bytes:
