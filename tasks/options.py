@@ -10,17 +10,21 @@ import sys
 
 from tasks.errors import UsageFailure
 
+LONGEST_HOURS = 8760  # a year; threading's waits overflow at 292
 UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h)?")
 COUNT = re.compile(r"\d{1,9}")
 
 
 def duration(name: str, text: str) -> float:
-    """Return the seconds meant by `30`, `1.5s`, `200ms`, `5m` or `2h`."""
+    """Return the seconds meant by `30`, `1.5s`, `200ms`, `5m` or `2h`: more than none, at most a year."""
     match = DURATION.fullmatch(text.strip())
     if match is None:
         raise UsageFailure(f"--{name}: expected a time such as 30s, 5m or 2h, got {text!r}")
-    return float(match[1]) * UNITS[match[2] or ""]
+    seconds = float(match[1]) * UNITS[match[2] or ""]
+    if not 0 < seconds <= LONGEST_HOURS * UNITS["h"]:
+        raise UsageFailure(f"--{name}: expected more than 0 and at most {LONGEST_HOURS}h, got {text!r}")
+    return seconds
 
 
 def count(name: str, text: str) -> int:
