@@ -1,6 +1,7 @@
 """Owns the lines that a host's shell is given: variables, folder, sudo and scripts around a command, quoted safely.
 
-Each is one line for any login shell: what needs more than a word of it stands in single quotes behind `/bin/sh -c`.
+Each is one line for a login shell that quotes as sh does: what needs more than a word of it stands in single quotes
+behind `/bin/sh -c`. csh cannot read that over lines; fish halves the backslashes in it.
 """
 
 import re
@@ -90,8 +91,8 @@ class Frame:
 
     def around(self, line: str) -> str:
         """Return the line for the host's shell. With sudo, its stdin must begin with a line for the password."""
-        exports = [f"export {name}={shlex.quote(value)}; " for name, value in self.variables]
-        # `exit` and no `&&`: of `a; b` neither may run elsewhere.
+        # `exit` and no `&&`: of `a; b` neither may run elsewhere, or in a shell that knows no `export` (csh).
+        exports = [f"export {name}={shlex.quote(value)} || exit; " for name, value in self.variables]
         folder = f"cd -- {_path(self.folder)} || exit; " if self.folder else ""
         framed = "".join(exports) + folder + line
         return sh(SUDO, framed, ENDED_BY_ROOT) if self.sudo else framed
@@ -117,7 +118,7 @@ def script(content: bytes, arguments: Sequence[str]) -> str:
 
 
 def sh(text: str, *arguments: str) -> str:
-    """Return the line that runs a text in the POSIX shell, whatever the login's own shell is."""
+    """Return the line that runs a text in the POSIX shell, whichever shell that quotes like it the login's own is."""
     return f"exec {SHELL} -c {shlex.join([text, 'sh', *arguments])}"
 
 

@@ -83,6 +83,14 @@ def test_nothing_of_a_line_runs_in_another_folder() -> None:
     assert "/nowhere" in err
 
 
+def test_nothing_of_a_line_runs_in_a_shell_that_knows_no_export() -> None:
+    """In csh it ran without the variable, and ended well."""
+    line = "export() { return 127; }; " + lines.frame(["A=x"], "", sudo=False).around("echo a; echo b")
+
+    ended = subprocess.run(["bash", "-c", line], capture_output=True, timeout=20, check=False)
+    assert (ended.returncode, ended.stdout) == (127, b"")
+
+
 def test_a_tilde_means_home() -> None:
     assert run(lines.frame([], "~/usr", sudo=False).around("pwd")) == (0, "/usr\n", "")
 
