@@ -18,35 +18,43 @@ TERM, KILL = "TERM", "KILL"
 # then whoever adopts orphans, and the siblings are every daemon there is. So only the children of an sshd that is not
 # process 1 are ended; those of one that ends from now on are no longer its. A sibling that leads no session is no
 # command, and its session is sshd's own: it is left alone.
-# Signalled by group, so that nothing escapes by a fork meanwhile; all of a group are of one session. Older groups come
-# first, so that no shell goes on to its next line. A ps that knows no sessions (macOS) says the group in their place.
-# What obeys no SIGTERM is killed: once its leader has gone, a later helper would not find a session. The status is 0
-# when nothing of the sessions is left; zombies are nothing.
+# Signalled by group, so that nothing escapes by a fork meanwhile; all of a group are of one session. The leader's comes
+# first, so that its shell does not go on to its next line. A ps that knows no sessions (macOS) says the group instead.
+# Says so when all have got SIGTERM. What does not obey is killed by the same helper, though we may have hung up by
+# then: once the leader has gone, a later one would not find a session. kill says whether something is left, for ps
+# costs much on a host that has much to do; only ps knows what is a zombie, and which groups the session has by now.
 END_SIBLINGS = """
 of_sshd='
     $1 == up { found = up > 1 && $6 ~ /sshd/ }
-    $2 == up && $1 != me && $1 == $4 { print $1 }
-    END { exit !found }'
+    $2 == up && $1 != me && $1 == $4 { ours[$1] }
+    { session[$3] = $4 }
+    END {
+        for (group in session) {
+            if (group in ours) leaders = leaders " " group
+            else if (session[group] in ours) others = others " " group
+        }
+        if (found) print leaders ":" others
+        exit !found
+    }'
 in_sessions='
     BEGIN { split(sessions, list, " "); for (i in list) ours[list[i]] }
-    $4 in ours && $5 !~ /^Z/ { print $3 }'
-all() {
-    for session in sid pgid; do
-        rows=$(ps -A -o pid= -o ppid= -o pgid= -o $session= -o stat= -o comm=) && break
-    done
-    echo "$rows"
-}
-groups() { all | awk -v sessions="$(echo $sessions)" "$in_sessions" | sort -nu; }
-end() { for group in $(groups); do kill -"$1" "-$group"; done; }
-sessions=$(all | awk -v me=$$ -v up="$PPID" "$of_sshd") || exit 1
-end TERM
-for pause in 0.05 0.15 0.3; do
-    sleep $pause
-    [ -n "$(groups)" ] || exit 0
+    $4 in ours && $5 !~ /^Z/ && !said[$3]++ { print $3 }'
+all() { ps -A -o pid= -o ppid= -o pgid= -o $by= -o stat= -o comm=; }
+end() { for group in $groups; do kill -"$1" "-$group"; done; }
+is_left() { for group in $groups; do kill -0 "-$group" && return; done; return 1; }
+for by in sid pgid ""; do
+    [ "$by" ] || exit 1
+    found=$(all | awk -v me=$$ -v up="$PPID" "$of_sshd") && break
 done
+groups="${found%:*} ${found#*:}"
+end TERM
+echo told
+for pause in 0.05 0.15 0.3; do
+    is_left || exit 0
+    sleep $pause
+done
+groups=$(all | awk -v sessions="${found%:*}" "$in_sessions")
 end KILL
-sleep 0.05
-[ -z "$(groups)" ]
 """
 # All commands of Tailscale SSH are in the daemon's own process group and have its own parent, and `su -l` empties their
 # environment: only what we sent is one command's alone. So blanks stand before it, in an order that no other has; its
@@ -96,7 +104,7 @@ class Ending:
 
     @property
     def by_session(self) -> bool:
-        """Whether that line says by its status 0 that nothing of the command is left."""
+        """Whether that line says something once all that the command started has got SIGTERM."""
         return self.server.startswith(OPENSSH)
 
 

@@ -72,11 +72,15 @@ class Follower:
             return self.channel.status_event.is_set() and self.transport.is_active()
         begun = time.monotonic()
         helper = self._helper(how)
+        told = threading.Event()
+        if helper:
+            helper.in_buffer.set_event(told)
         for name, seconds in ENDINGS:
             end = begun + seconds
-            # sshd's own signal reaches the command's first group alone: it only comes once the helper is done or late.
+            # sshd's own signal reaches the command's first group alone, and its status then comes before the helper has
+            # done anything: it is only asked for once the helper has, or is late.
             if helper and how.by_session:
-                helper.status_event.wait(end - time.monotonic())
+                told.wait(end - time.monotonic())
             self._signal(name)
             if self._has_status_by(end) and self._left_nothing(how, helper):
                 return self.transport.is_active()
@@ -96,7 +100,7 @@ class Follower:
         killed = self.channel.exit_status == KILLED or self.transport.signals.get(self.channel.chanid) == ending.KILL
         if how.by_sudo and killed:
             return False
-        return not how.by_session or (helper is not None and helper.exit_status == 0)
+        return not how.by_session or (helper is not None and helper.recv_ready())
 
     def _signal(self, name: str) -> None:
         with contextlib.suppress(*BROKEN):
