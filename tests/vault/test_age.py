@@ -183,6 +183,19 @@ def test_an_item_that_is_no_longer_there_is_a_conflict(filled: AgeStore) -> None
     assert [ref.name for ref in filled.list()] == ["key"]
 
 
+def test_items_of_one_name_lie_beside_each_other_where_that_is_asked_for(vault: AgeStore) -> None:
+    """What is alike is replaced; the last one that is taken out takes vault and identity with it."""
+    one, two = (Item("key", Secret(value)) for value in ("one", "two"))
+    for item in (one, two, one):
+        vault.put_beside(item, lambda kept: kept.password == item.password)  # noqa: B023 - called at once
+    assert [item.password.reveal() for item in vault.items()] == ["two", "one"]
+
+    vault.remove(lambda item: item.password == Secret("two"))
+    assert [item.password.reveal() for item in vault.items()] == ["one"]
+    vault.remove(lambda _item: True)
+    assert (vault.items(), [path.name for path in vault.folder.iterdir()]) == ([], ["vault.lock"])
+
+
 def test_a_name_is_never_given_twice(filled: AgeStore) -> None:
     """Neither to a new item nor to one that is renamed."""
     save_password(filled, "other", Secret("x"))
