@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tasks.vault.store import Item, Store, Trouble
 
 ACCOUNTS = "bitwarden.accounts"  # a folder beside the tailnets', whose names have no dot
-HOW_OTHERS_ARE_SAVED = "`inv net.up` with the settings of that account (BW_SERVER, BW_CLIENTID or BW_EMAIL) offers them"
 Save = Callable[[], str]  # saves what is kept already, and says where it is then
 _SESSIONS: "dict[Account, Session]" = {}
 
@@ -97,6 +96,7 @@ def known_troubles(settings: Settings) -> "list[Trouble]":
 
     from tasks.programs.node import node_version, node_wanted_by, version_beside
     from tasks.vault.breakages import of_node, of_version
+    from tasks.vault.rescue import of_others
 
     used = bitwarden_session(settings).account.executable
     on_path = which("bw")
@@ -105,22 +105,20 @@ def known_troubles(settings: Settings) -> "list[Trouble]":
     troubles = [trouble for version in versions for trouble in of_version(version)]
     return [
         *_waiting_troubles(settings),
+        *of_others(_rescue_of(settings)),
         *troubles,
         *of_node(version_beside(used), node_wanted_by(used), node_version()),
     ]
 
 
 def _waiting_troubles(settings: Settings) -> "list[Trouble]":
-    from tasks.vault.rescue import rescues_beside
     from tasks.vault.store import Trouble
 
-    what = "values for another account wait to be saved to Bitwarden, in"
-    others = [Trouble(f"{what} {path}", HOW_OTHERS_ARE_SAVED) for path in rescues_beside(_rescue_of(settings))]
     offered = "`inv net.up` at a terminal offers to save it"
     try:
-        return [*(Trouble(_waits(settings, item), offered) for item in _waiting(settings)), *others]
+        return [Trouble(_waits(settings, item), offered) for item in _waiting(settings)]
     except Failure as failure:
-        return [Trouble(f"what may wait to be saved cannot be read: {failure.what}", failure.next_step), *others]
+        return [Trouble(f"what may wait to be saved cannot be read: {failure.what}", failure.next_step)]
 
 
 def begin_vault(settings: Settings) -> None:

@@ -18,7 +18,7 @@ from tasks.secret import Secret
 from tasks.vault.age import AgeStore
 from tasks.vault.bw import account_name
 from tasks.vault.saving import Outcome, Saved, save_password
-from tasks.vault.store import NOTHING, Item, Store
+from tasks.vault.store import NOTHING, Item, Store, Trouble
 
 if TYPE_CHECKING:
     from tasks.vault.bitwarden import BitwardenStore
@@ -38,9 +38,12 @@ def rescue_vault(state_folder: Path, server: str, who: str) -> AgeStore:
     return AgeStore(state_folder / FOLDER / account_name(server, who))
 
 
-def rescues_beside(rescue: AgeStore) -> list[Path]:
-    """Return the files in which values wait for other accounts of this place."""
-    return sorted(path for path in rescue.folder.parent.glob(f"*/{rescue.path.name}") if path != rescue.path)
+def of_others(rescue: AgeStore) -> list[Trouble]:
+    """Tell of what waits here for other accounts: nobody is asked about it as the settings are now."""
+    files = sorted(path for path in rescue.folder.parent.glob(f"*/{rescue.path.name}") if path != rescue.path)
+    what = "values for another account wait to be saved to Bitwarden, in"
+    how = "`inv net.up` with the settings of that account (BW_SERVER, BW_CLIENTID or BW_EMAIL) offers them"
+    return [Trouble(f"{what} {path}", how) for path in files]
 
 
 def save_exclusively(store: "BitwardenStore", item: Item) -> Saved:
