@@ -2,12 +2,14 @@
 
 import json
 import os
+import select
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tasks.errors import NotSaved, reason
+from tasks.interrupting import LONGEST_WAIT
 from tasks.secret import REDACTOR, Secret
 
 # The terminal hands over one line at a time, cut at 4095 characters (Linux N_TTY_BUF_SIZE).
@@ -106,6 +108,7 @@ def ask_hidden(prompt: str) -> Secret:
     with hidden_input():
         sys.stderr.write(REDACTOR.clean(prompt))
         sys.stderr.flush()
+        _wait_for_a_line()
         line = os.read(0, LONGEST_LINE)
         sys.stderr.write("\n")
     if not line:
@@ -137,7 +140,14 @@ def ask_which(prompt: str, answers: Sequence[str]) -> str:
     """Ask a person which of some answers it is, and return what was typed, in small letters; it may be none of them."""
     sys.stderr.write(f"{REDACTOR.clean(prompt)} [{'/'.join(answers)}] ")
     sys.stderr.flush()
+    _wait_for_a_line()
     return sys.stdin.readline().strip().lower()
+
+
+def _wait_for_a_line() -> None:
+    """Wait until the person has typed one; a Ctrl-C that comes just before the wait is heard too."""
+    while not select.select([0], [], [], LONGEST_WAIT)[0]:
+        pass
 
 
 def visible(text: str) -> str:

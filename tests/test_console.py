@@ -173,6 +173,33 @@ def test_one_of_some_answers_is_returned_as_it_was_typed() -> None:
     assert "now what? [yes/no/later] " in shown
 
 
+CTRL_C_ELSEWHERE = """
+import os, signal, threading, time
+from pathlib import Path
+from tasks import console
+
+def press():
+    main = Path(f"/proc/self/task/{{os.getpid()}}/stat")
+    while main.read_text().rpartition(")")[2].split()[0] != "S":
+        time.sleep(0.01)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+threading.Thread(target=press, daemon=True).start()
+try:
+    {question}
+except KeyboardInterrupt:
+    print("heard")
+"""
+
+
+@pytest.mark.parametrize("question", ["console.ask_hidden('key: ')", "console.ask_yes('sure?')"])
+def test_ctrl_c_is_heard_though_it_does_not_end_the_wait_for_an_answer(question: str) -> None:
+    """As one that comes just before that, or to another thread."""
+    stdout, _ = on_a_terminal(CTRL_C_ELSEWHERE.format(question=question))
+
+    assert stdout == "heard\n"
+
+
 def test_a_hidden_answer_is_not_shown_and_is_learned() -> None:
     """The terminal shows the prompt, not what was typed; and no later message shows it."""
     ours, theirs = pty.openpty()

@@ -139,7 +139,7 @@ def test_ctrl_c_is_heard_though_it_comes_just_before_the_wait(service: int, tmp_
     """There may be no client for days."""
     with forwarding_to(service, tmp_path, port=free_port()) as child:
         until(lambda: is_waiting(child.pid), what="wait for a client")
-        said, _ = child.communicate("", timeout=20)
+        said, _ = child.communicate("x", timeout=20)
 
     assert (child.returncode, said) == (0, "")
 

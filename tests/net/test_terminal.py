@@ -198,7 +198,7 @@ def test_ctrl_c_is_heard_though_it_comes_just_before_the_wait(fakes: Fakes) -> N
         assert child.stdout is not None
         assert child.stdout.readline() == f"{URL}\n"
         until(lambda: is_waiting(child.pid), what="wait for the browser")
-        child.communicate("", timeout=20)
+        child.communicate("x", timeout=20)
 
     assert child.returncode == -signal.SIGINT
     assert identify(fakes.ups()[0]["pid"]) is None
