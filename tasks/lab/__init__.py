@@ -80,7 +80,7 @@ def installed(lab: "Lab") -> "Lab":
     from tasks.programs.pins import pinned
     from tasks.programs.provision import ensure
 
-    chosen = settings.load()
+    chosen = settings.load(settings.environment_for(lab.tailnet))
     found = [
         ensure(pinned(name), source=chosen.programs_source, cache=chosen.cache_folder, say=console.step)
         for name in ("headscale", "tailscale")
