@@ -43,8 +43,11 @@ def command(
 
     def decorate(body: Callable[..., None]) -> Task[Any]:
         own = _full_name(body, name)
-        for names, has in ((COMMANDS, True), (TAKERS_OF_WORDS, words), (BECOMING, becomes)):
-            names.update({own} if has else ())
+        COMMANDS.add(own)
+        if words:
+            TAKERS_OF_WORDS.add(own)
+        if becomes:
+            BECOMING.add(own)
         return Task(_guarded(body), name=name, auto_shortflags=False, iterable=list(iterable), help=options_help or {})
 
     return decorate

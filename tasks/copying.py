@@ -123,7 +123,7 @@ def _labelling(names: "Sequence[str]", meter: "Meter") -> "Callable[[str, str], 
     """Return what says something about a host, behind its name, in place of the meter's line."""
     from tasks.remote import labels, output
 
-    labelled = labels.Labels(max(map(len, names)), output.write_all, coloured=False)
+    labelled = labels.Labels(labels.width_for(names), output.write_all, coloured=False)
 
     def say(name: str, text: str) -> None:
         meter.end()

@@ -4,7 +4,6 @@ A thin layer that `vault`, `net`, `lab`, `demo` and `doctor` share.
 """
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from tasks.secret import Secret
 from tasks.settings import Settings, followed, tailnet_folder
 
 if TYPE_CHECKING:
+    from tasks.net.accepted import Save
     from tasks.vault.age import AgeStore
     from tasks.vault.bitwarden import BitwardenStore
     from tasks.vault.bw import Account
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tasks.vault.store import Item, Store, Trouble
 
 ACCOUNTS = "bitwarden.accounts"  # a folder beside the tailnets', whose names have no dot
-Save = Callable[[], str]  # saves what is kept already, and says where it is then
 _SESSIONS: "dict[Account, Session]" = {}
 
 
@@ -161,7 +160,7 @@ def save_password(settings: Settings, name: str, password: Secret, *, item_id: s
     return _kept(settings, Item(name, password, id=item_id))()
 
 
-def keep_accepted_key(settings: Settings, name: str, key: Secret, node: str = "", *, item_id: str = "") -> Save:
+def keep_accepted_key(settings: Settings, name: str, key: Secret, node: str = "", *, item_id: str = "") -> "Save":
     """Keep an auth key that the control server accepted from `node`, by default this machine; a field says so.
 
     Nothing loses it from now on. What is returned puts it into the vault, as `save_password` does.
@@ -176,7 +175,7 @@ def keep_accepted_key(settings: Settings, name: str, key: Secret, node: str = ""
     return _kept(settings, Item(name, key, fields=(note,), id=item_id))
 
 
-def _kept(settings: Settings, item: "Item") -> Save:
+def _kept(settings: Settings, item: "Item") -> "Save":
     from tasks.vault import rescue
 
     if settings.vault != "bitwarden":
@@ -186,7 +185,7 @@ def _kept(settings: Settings, item: "Item") -> Save:
     return lambda: str(save())
 
 
-def _at_once(save: Save) -> Save:
+def _at_once(save: "Save") -> "Save":
     """Save now, as a vault of this machine is as near as any place to keep it; what is returned tells how that went."""
     failed: Failure | None = None
     said = ""
@@ -203,7 +202,7 @@ def _at_once(save: Save) -> Save:
     return tell
 
 
-def where_kept(settings: Settings, save: Save) -> str:
+def where_kept(settings: Settings, save: "Save") -> str:
     """Say where the key is that `save` has still to save, without asking a server."""
     if settings.vault == "bitwarden":
         waiting = [f"{trouble.what}; {trouble.next_step}" for trouble in _waiting_troubles(settings)]

@@ -7,17 +7,23 @@ later is shown on a terminal.
 import codecs
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tasks.console import visible
 
 # A line without an end is shown in pieces of this many characters: what is kept of a host stays small.
 LONGEST_LINE = 16384
+WIDEST_LABEL = 40
 RESET = "\x1b[0m"
 ERROR = "\x1b[31m"
 COLOURS = tuple(f"\x1b[{number}m" for number in (36, 32, 33, 34, 35, 96, 92, 93, 94, 95))
 
 Write = Callable[[int, bytes], None]
+
+
+def width_for(names: Sequence[str]) -> int:
+    """Return how wide the labels of these hosts are: as the longest name, unless that would leave no room for lines."""
+    return min(WIDEST_LABEL, max(map(len, names)))
 
 
 class Labels:

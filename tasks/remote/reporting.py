@@ -15,11 +15,10 @@ from tasks.remote import report, summary
 from tasks.remote.fanout import CANCELLED, Event, Outcome, Results
 from tasks.remote.fleet import Taker
 from tasks.remote.gathering import Kept, OutputFolder, Pair, folded
-from tasks.remote.labels import Labels
+from tasks.remote.labels import Labels, width_for
 from tasks.remote.output import write_all
 from tasks.remote.progress import TICK, Progress
 
-WIDEST_LABEL = 40
 RULE = "──"
 
 
@@ -59,8 +58,7 @@ class Report:
         self._kept: dict[str, Pair] = {}
         self._progress = Progress(len(names), write_all, screen.columns) if screen.live else None
         self._write = self._progress.write if self._progress else write_all
-        width = min(WIDEST_LABEL, max(map(len, names)))
-        self._labels = Labels(width, self._write, coloured=screen.coloured)
+        self._labels = Labels(width_for(names), self._write, coloured=screen.coloured)
         self._folder = OutputFolder(form.folder) if form.folder else None
         if self._folder:
             for name in names:

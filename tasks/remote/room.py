@@ -2,13 +2,12 @@
 
 import contextlib
 import errno
-import os
 import resource
 import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from tasks.errors import Fleeting
+from tasks.errors import Fleeting, reason
 
 # A host has its connection, two files of --output-dir, and for a moment one to the daemon or the agent; the others are
 # what we have open ourselves, or load meanwhile.
@@ -62,7 +61,7 @@ def lack(error: BaseException) -> Fleeting | None:
     Fleeting, because other hosts give back what they have.
     """
     if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
-        return _too_many("files", os.strerror(error.errno).lower(), "n")
+        return _too_many("files", reason(error), "n")
     if isinstance(error, RuntimeError) and NO_THREAD in str(error):
         return _too_many("threads", str(error), "u")
     return None

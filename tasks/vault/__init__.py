@@ -10,7 +10,6 @@ from tasks import console, options, process
 from tasks.command import Context, command, is_dry, load_settings
 from tasks.errors import ConfigurationFailure, Refused, UsageFailure
 from tasks.keeping import (
-    Save,
     bitwarden_session,
     close_sessions,
     keep_accepted_key,
@@ -25,6 +24,7 @@ from tasks.secret import REDACTOR, Secret
 from tasks.settings import Settings, vault_references
 
 if TYPE_CHECKING:
+    from tasks.net.accepted import Save
     from tasks.vault.store import Item, Trouble
 
 LONGEST_VALUE = 1_000_000  # bytes on stdin; what is longer is no secret but a wrong file
@@ -189,7 +189,7 @@ def _bitwarden_settings() -> Settings:
     return settings
 
 
-def _proved(settings: Settings, item: "Item") -> Save:
+def _proved(settings: Settings, item: "Item") -> "Save":
     """Log in with an auth key, with the next one after a refusal; return what saves it, as it is kept by then."""
     while isinstance(proof := _proof(settings, item), str):
         if not console.may_ask():
@@ -199,7 +199,7 @@ def _proved(settings: Settings, item: "Item") -> Save:
     return proof
 
 
-def _proof(settings: Settings, item: "Item") -> Save | str:
+def _proof(settings: Settings, item: "Item") -> "Save | str":
     """Log in with the key beside the running network; return what saves it, or why it was refused."""
     from tasks.connecting import daemon_of, up_arguments
     from tasks.net.proving import Ways, prove

@@ -5,7 +5,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.remote.labels import LONGEST_LINE, Labels
+from tasks.remote.labels import LONGEST_LINE, Labels, width_for
 
 
 class Screen:
@@ -110,3 +110,8 @@ def test_no_bytes_of_a_host_reach_the_terminal_as_control_characters(pieces: lis
 
     assert all(letter.isprintable() or letter in "\n\t" for letter in screen.text())
     assert all(line.startswith("web | ") for line in screen.text().split("\n")[:-1])
+
+
+def test_labels_are_as_wide_as_the_longest_name_unless_that_leaves_no_room() -> None:
+    assert width_for(["db1", "web12", "a"]) == 5
+    assert width_for(["db1", "a" * 200]) == 40
