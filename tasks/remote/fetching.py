@@ -20,8 +20,9 @@ from tasks.errors import Failure, NotSaved, Refused, Unavailable, reason
 from tasks.remote import sums
 from tasks.remote.places import CHUNK, Copied, Place, Progress, Storage
 
-# The sum is made meanwhile; it is the last and only line on stderr when all is well.
-SEND_FILE = 'digest <"$1" >&2 & cat -- "$1" && wait'
+# The sum is made meanwhile, and is all that stderr has when all is well. Of a file that cannot be read cat alone tells:
+# the words of openssl are for those who know its source.
+SEND_FILE = '{ digest <"$1"; } >&2 2>/dev/null & cat -- "$1" && wait'
 SEND_FOLDER = 'cd -- "$1" && shift && exec tar -c -f - -- "$@"'
 # sshd's shell gets one word, which Linux limits to 128 KiB; with more names than that all of the folder is sent.
 LONGEST_NAMES = 65536
