@@ -93,7 +93,7 @@ def bench(
     context: Context, runs: str = "7", json: bool = False, hosts: str = "", forks: str = "32", write: bool = False
 ) -> None:
     """Compare our commands with the same by hand, on a lab of its own, and say which bounds are kept."""
-    from tasks import benchmark
+    from benchmark import by_hand
 
     numbers = [options.count("hosts", each) for each in options.names(hosts)]
     if is_dry(context):
@@ -104,27 +104,27 @@ def bench(
         _bench_many(numbers, options.count("runs", runs), options.count("forks", forks), json=json, write=write)
         return
 
-    outcomes = benchmark.run(options.count("runs", runs))
+    outcomes = by_hand.run(options.count("runs", runs))
     if json:
         console.document([vars(outcome) for outcome in outcomes])
     else:
-        console.say(benchmark.as_table(outcomes))
+        console.say(by_hand.as_table(outcomes))
     _end_with([outcome.name for outcome in outcomes if not outcome.kept])
 
 
 def _bench_many(numbers: Sequence[int], runs: int, forks: int, *, json: bool, write: bool) -> None:
-    from tasks import benchmark_fleet
+    from benchmark import fleet
 
-    measured = [benchmark_fleet.run(number, runs, forks) for number in numbers]
-    tables = [benchmark_fleet.as_markdown(outcomes) for outcomes in measured]
+    measured = [fleet.run(number, runs, forks) for number in numbers]
+    tables = [fleet.as_markdown(outcomes) for outcomes in measured]
     if json:
         console.document([vars(outcome) for outcomes in measured for outcome in outcomes])
     else:
         console.say("\n\n".join(tables))
-        console.say("\n" + "\n".join(map(benchmark_fleet.as_sentence, measured)))
+        console.say("\n" + "\n".join(map(fleet.as_sentence, measured)))
     if write:
-        benchmark_fleet.write_into(ROOT / "README.md", tables)
-    _end_with([bound for outcomes in measured for bound in benchmark_fleet.missed(outcomes)])
+        fleet.write_into(ROOT / "README.md", tables)
+    _end_with([bound for outcomes in measured for bound in fleet.missed(outcomes)])
 
 
 def _end_with(missed: Sequence[str]) -> None:

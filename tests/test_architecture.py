@@ -2,7 +2,7 @@
 
 The sources are read, not run; only the last part starts the real `inv`. The rules are the README's "Where is what?":
 a folder of `tasks/` is a namespace, its `__init__.py` and the root-level command files are thin layers, a module beside
-an `__init__.py` is a part, the rest are shared words.
+an `__init__.py` is a part, the rest are shared words. `benchmark/` is on top of it all.
 """
 
 import ast
@@ -19,10 +19,10 @@ import pytest
 from tests.conftest import ROOT, Inv
 
 TASKS = ROOT / "tasks"
+BENCHMARK = ROOT / "benchmark"
 TESTS = ROOT / "tests"
 # The files at the top of tasks/ that hold commands; every other file there is a shared word.
 ROOT_COMMANDS = {
-    *("benchmark", "benchmark_bulk", "benchmark_fleet", "benchmark_measure", "benchmark_peers", "benchmark_place"),
     *("demo", "development", "doctor"),
     *("connecting", "copying", "keeping", "reach", "tools"),
 }
@@ -70,14 +70,16 @@ MOCK = re.compile(r"\bmock\b|\bpatch\(|\bpatch\.|\.setattr\(")
 REGISTRIES = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("proxy", "golang", "org"))]
 
 SOURCES = sorted(TASKS.rglob("*.py"))
+# The programs in its folder are other people's libraries, as those show them.
+EVERY_SOURCE = [*SOURCES, *sorted(BENCHMARK.glob("*.py"))]
 NOT_PARTS = {TASKS / name for name in PROGRAMS}
 PARTS = [path for path in SOURCES if path.parent != TASKS and path.name != "__init__.py" and path not in NOT_PARTS]
 WORDS = [path for path in SOURCES if path.parent == TASKS and path.stem not in {*ROOT_COMMANDS, "__init__"}]
 
 
 def name_of(path: Path) -> str:
-    """Return a source as it is called here, from tasks/ on."""
-    return str(path.relative_to(TASKS))
+    """Return a source as it is called here, from tasks/ on where it is there."""
+    return str(path.relative_to(TASKS if path.is_relative_to(TASKS) else ROOT))
 
 
 def tree(path: Path) -> ast.Module:
@@ -150,19 +152,26 @@ def test_a_shared_word_knows_no_namespace(path: Path) -> None:
 @pytest.mark.parametrize("library", sorted(OWNERS))
 def test_a_library_has_one_owner(library: str) -> None:
     """Whoever else needs it asks the owner."""
-    users = {name_of(path) for path in SOURCES if library in {name.split(".")[0] for name in imports(path)}}
+    users = {name_of(path) for path in EVERY_SOURCE if library in {name.split(".")[0] for name in imports(path)}}
 
     assert users == OWNERS[library]
 
 
 def test_every_library_in_use_has_an_owner() -> None:
     """A new one gets its line in the table."""
-    used = {name.split(".")[0] for path in SOURCES for name in imports(path)}
+    used = {name.split(".")[0] for path in EVERY_SOURCE for name in imports(path)}
 
-    assert used - set(sys.stdlib_module_names) - {"tasks"} - set(OWNERS) == set()
+    assert used - set(sys.stdlib_module_names) - {"tasks", "benchmark"} - set(OWNERS) == set()
 
 
-@each(SOURCES)
+def test_nothing_needs_the_benchmark_but_its_command() -> None:
+    """It measures the suite; the suite works without it."""
+    users = {name_of(path) for path in SOURCES if "benchmark" in {name.split(".")[0] for name in imports(path)}}
+
+    assert users == {"development.py"}
+
+
+@each(EVERY_SOURCE)
 def test_nothing_exits_or_calls_a_shell(path: Path) -> None:
     """Exit statuses are of errors.py, programs get their words one by one, an exception has a name."""
     nodes = list(ast.walk(tree(path)))
@@ -175,10 +184,10 @@ def test_nothing_exits_or_calls_a_shell(path: Path) -> None:
 
 def test_a_failure_says_of_which_kind_it_is() -> None:
     """A bare one is a bug of ours; only those that catch everything make one."""
-    assert {name_of(path) for path in SOURCES if "Failure" in calls(path)} == {"command.py", "remote/fanout.py"}
+    assert {name_of(path) for path in EVERY_SOURCE if "Failure" in calls(path)} == {"command.py", "remote/fanout.py"}
 
 
-@each(SOURCES)
+@each(EVERY_SOURCE)
 def test_functions_and_files_stay_short(path: Path) -> None:
     """What grows longer has two things in it."""
     functions = [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)]
@@ -188,7 +197,7 @@ def test_functions_and_files_stay_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= LONGEST_FILE
 
 
-@each(SOURCES)
+@each(EVERY_SOURCE)
 def test_a_source_is_named_for_what_it_owns_and_says_it(path: Path) -> None:
     """No drawer for anything; the first line of the docstring is a sentence."""
     said = ast.get_docstring(tree(path)) or ""
@@ -211,10 +220,10 @@ def test_no_command_has_the_name_of_a_part_beside_it() -> None:
 def test_tests_mirror_the_tree() -> None:
     """Each source has its twin; that of a namespace's commands is test_commands.py."""
     missing = []
-    for path in SOURCES:
-        if path != TASKS / "__init__.py":
+    for path in EVERY_SOURCE:
+        if path not in {TASKS / "__init__.py", BENCHMARK / "__init__.py"}:
             name = "commands" if path.name == "__init__.py" else path.stem
-            twin = TESTS / path.parent.relative_to(TASKS) / f"test_{name}.py"
+            twin = TESTS / Path(name_of(path)).parent / f"test_{name}.py"
             missing += [] if twin.exists() else [str(twin.relative_to(ROOT))]
 
     assert missing == []

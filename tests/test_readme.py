@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tasks.benchmark_fleet import BEGIN, END
+from benchmark.fleet import BEGIN, END
 from tasks.errors import Failure
 from tasks.net.login import State
 from tasks.remote.summary import WORST_FIRST

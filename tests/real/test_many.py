@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.benchmark_measure import measure
+from benchmark.measuring import measure
 from tasks.lab.hosts import ALWAYS_TAILSCALE_SSH
 from tasks.remote.following import MAY_RUN
 from tests.conftest import INV, ROOT, Ended, Home, run_inv, variables

@@ -11,7 +11,7 @@ from tasks import process
 from tasks.errors import Unavailable
 from tasks.settings import ROOT
 
-SCRIPT = ROOT / "benchmark" / "measure.py"
+SCRIPT = ROOT / "benchmark" / "programs" / "measure.py"
 GRACE = 30.0  # seconds beyond the program's own deadline
 
 

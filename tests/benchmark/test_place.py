@@ -4,8 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from benchmark.place import HOST, Place
 from tasks import settings
-from tasks.benchmark_place import HOST, Place
 
 
 def place(folder: Path) -> Place:

@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.benchmark_place import HOST, Comparison, Place
+from benchmark.place import HOST, Comparison, Place
 
 OUTPUT, MOST_OUTPUT, FILE = 100_000_000, 1_000_000_000, 200_000_000  # bytes
 PIECE = 10_000_000

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.peers import invoke
 from tasks import running, settings
-from tasks.benchmark_peers import invoke
 
 TAILNET = "bench"
 HOST = "web1"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.peers import COMMAND, OURS, Ground, Tool, write_files
 from tasks import settings
-from tasks.benchmark_peers import COMMAND, OURS, Ground, Tool, write_files
 from tasks.lab.fleet import FleetHost
 
 HOSTS = (FleetHost("host1", "node1", 21001), FleetHost("host2", "node2", 21002))

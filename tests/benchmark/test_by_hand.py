@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.benchmark import Outcome, _compare, as_table
-from tasks.benchmark_place import Comparison, Side
+from benchmark.by_hand import Outcome, _compare, as_table
+from benchmark.place import Comparison, Side
 from tasks.errors import Unavailable
 from tests.conftest import Inv
 

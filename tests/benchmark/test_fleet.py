@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.benchmark_fleet import (
+from benchmark.fleet import (
     BEGIN,
     END,
     Outcome,
@@ -19,8 +19,8 @@ from tasks.benchmark_fleet import (
     missed,
     write_into,
 )
-from tasks.benchmark_measure import Measured
-from tasks.benchmark_peers import FABRIC, OURS, UNCHECKED, YARDSTICK, Tool
+from benchmark.measuring import Measured
+from benchmark.peers import FABRIC, OURS, UNCHECKED, YARDSTICK, Tool
 from tasks.errors import Unavailable
 from tests.conftest import Inv
 from tests.terminals import needs_terminals

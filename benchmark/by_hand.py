@@ -1,4 +1,4 @@
-"""Owns the benchmark: the suite beside what people would type by hand, interleaved in one run; ratios count."""
+"""Owns the comparison of one host: the suite beside what people would type by hand, interleaved; ratios count."""
 
 import filecmp
 import statistics
@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from tasks import benchmark_bulk, benchmark_place, console, process, settings
-from tasks.benchmark_measure import Measured, measure
-from tasks.benchmark_peers import invoke
-from tasks.benchmark_place import HOST, TAILNET, Comparison, Place, Side
+from benchmark import bulk
+from benchmark.measuring import Measured, measure
+from benchmark.peers import invoke
+from benchmark.place import HOST, TAILNET, Comparison, Place, Side, made
+from tasks import console, process, settings
 from tasks.errors import Failure, Unavailable
 from tasks.secret import Secret
 
@@ -34,9 +35,9 @@ class Outcome:
 
 def run(runs: int) -> list[Outcome]:
     """Make every comparison on a lab of its own, with `runs` counted runs of each side."""
-    with benchmark_place.made() as place:
-        benchmark_bulk.write_data(place)
-        compared = [*_comparisons(place), *benchmark_bulk.comparisons(place)]
+    with made() as place:
+        bulk.write_data(place)
+        compared = [*_comparisons(place), *bulk.comparisons(place)]
         outcomes = [_compare(each, runs) for each in compared]
         return [*outcomes, _refusal(place, runs)]
 

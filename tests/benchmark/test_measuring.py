@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tasks.benchmark_measure import GRACE, measure
+from benchmark.measuring import GRACE, measure
 from tasks.errors import Unavailable
 
 LARGE = 60_000_000  # bytes

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.measuring import Measured, measure
+from benchmark.peers import FABRIC, OURS, PSSH, SAID, UNCHECKED, YARDSTICK, Ground, Tool, invoke, write_files
 from tasks import console, environment, process, settings
-from tasks.benchmark_measure import Measured, measure
-from tasks.benchmark_peers import FABRIC, OURS, PSSH, SAID, UNCHECKED, YARDSTICK, Ground, Tool, invoke, write_files
 from tasks.errors import Unavailable
 
 TAILNET = "bench"

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tasks.benchmark_bulk import MOST_MEMORY, MOST_TIME, comparisons
-from tests.test_benchmark_place import place
+from benchmark.bulk import MOST_MEMORY, MOST_TIME, comparisons
+from tests.benchmark.test_place import place
 
 
 def test_what_is_copied_is_held_against_what_was_meant(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FLEET = "fleet"
 SAID = b"reached-"
 COMMAND = "echo reached-$((1 + 1))"  # what the command line itself holds is not what the host says
-SCRIPTS = settings.ROOT / "benchmark"
+SCRIPTS = settings.ROOT / "benchmark" / "programs"
 OURS, YARDSTICK, FABRIC, UNCHECKED = "ours", "asyncssh", "Fabric, pooled", "parallel-ssh, no host keys"
 PSSH = "pssh"
 LIBRARIES = {YARDSTICK: "with_asyncssh.py", FABRIC: "with_fabric.py", UNCHECKED: "with_parallel_ssh.py"}
