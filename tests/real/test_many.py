@@ -168,14 +168,14 @@ def test_ctrl_c_ends_one_hosts_command_under_tailscale_ssh(fleet: Fleet) -> None
 
 
 def test_what_failed_is_run_once_more(fleet: Fleet, home: Home) -> None:
-    """By the list that the first run wrote."""
+    """By the list that the first run wrote; what fails is by the ports, about half of them."""
     folder = home.folder / "out"
-    command = "--command=[ $((${SSH_CONNECTION##* } % 2)) = 0 ]"
-    first = fleet.run(f"--output-dir={folder}", command)
-    names = (folder / "failed.txt").read_text().split()
+    first = fleet.run("--json", f"--output-dir={folder}", "--command=[ $((${SSH_CONNECTION##* } % 2)) = 0 ]")
+    failed = [host["host"] for host in json.loads(first.stdout)["hosts"] if host["exit_status"] != 0]
     again = run_inv(
         "remote.run", f"--hosts=@{folder}/failed.txt", "--command=true", environment=fleet.environment, deadline=60
     )
 
-    assert (first.exit_status, len(names)) == (1, HOSTS // 2)
-    assert (again.exit_status, f"{HOSTS // 2} of {HOSTS // 2} done" in again.stderr) == (0, True)
+    assert (first.exit_status, 0 < len(failed) < HOSTS) == (1, True)
+    assert sorted((folder / "failed.txt").read_text().split()) == sorted(failed)
+    assert (again.exit_status, f"{len(failed)} of {len(failed)} done" in again.stderr) == (0, True), again.stderr
