@@ -106,6 +106,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fast ones first, those of the real programs last: what is broken shows early."""
+    items.sort(key=lambda item: item.get_closest_marker("real") is not None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def session_home(pytestconfig: pytest.Config) -> Iterator[Home]:
     """Give fixtures that serve many tests their home, and see that nothing of it is alive in the end."""
