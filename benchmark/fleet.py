@@ -14,10 +14,10 @@ from pathlib import Path
 
 from benchmark.measuring import Measured, measure
 from benchmark.peers import FABRIC, OURS, PSSH, SAID, UNCHECKED, YARDSTICK, Ground, Tool, invoke, write_files
+from benchmark.place import lab_with
 from tasks import console, environment, process, settings
 from tasks.errors import Unavailable
 
-TAILNET = "bench"
 NODES = ("node1", "node2", "node3", "node4")
 DEADLINE = 600.0  # seconds for one run of one tool
 LOCK = settings.ROOT / "requirements-bench.lock"
@@ -127,23 +127,14 @@ def write_into(readme: Path, tables: Sequence[str]) -> None:
 
 @contextmanager
 def _ground(count: int, forks: int) -> Iterator[Ground]:
-    from tasks.lab import bring_up, installed, lab_of
-
     peers = environment.ensure(LOCK, cache=settings.load().cache_folder, say=console.step)
-    lab = installed(lab_of(TAILNET))
-    lab.stop()  # what is left of a run that was killed
-    bring_up(lab, NODES)
-    try:
-        hosts = lab.add_fleet(NODES, count)
-        variables = {**settings.environment_for(TAILNET), "CI": "true"}
-        with tempfile.TemporaryDirectory(prefix="bench-") as name:
-            tailnet = settings.load(variables, root=lab.state_folder)
-            ground = Ground(Path(name), tailnet, peers, forks, variables, hosts)
-            write_files(ground)
-            _check(process.run(*invoke(), "net.up", deadline=DEADLINE, environment=variables, folder=settings.ROOT))
-            yield ground
-    finally:
-        lab.stop()
+    with lab_with(NODES) as base:
+        hosts = base.lab.add_fleet(NODES, count)
+        ground = Ground(base.folder, base.tailnet, peers, forks, base.environment, hosts)
+        write_files(ground)
+        up = process.run(*invoke(), "net.up", deadline=DEADLINE, environment=base.environment, folder=settings.ROOT)
+        _check(up)
+        yield ground
 
 
 def _works(tool: Tool, count: int) -> bool:

@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.peers import invoke
 from tasks import running, settings
+
+if TYPE_CHECKING:
+    from tasks.lab.place import Lab
 
 TAILNET = "bench"
 HOST = "web1"
@@ -115,24 +119,40 @@ class Place:
         return self.folder / "by-hand"
 
 
+@dataclass(frozen=True)
+class Base:
+    """A lab of the benchmark's own: what leads to it, and a folder for what is written meanwhile."""
+
+    lab: "Lab"
+    folder: Path
+    environment: Mapping[str, str]
+    tailnet: settings.Settings
+
+
 @contextmanager
-def made() -> Iterator[Place]:
-    """Bring up the lab, and end it with whatever was done by hand."""
+def lab_with(machines: tuple[str, ...]) -> Iterator[Base]:
+    """Bring up a lab with these machines, and end it."""
     from tasks.lab import bring_up, installed, lab_of
 
     environment = {**settings.environment_for(TAILNET), "CI": "true"}
     lab = installed(lab_of(TAILNET))
     lab.stop()  # what is left of a run that was killed
-    bring_up(lab, (HOST,))
+    bring_up(lab, machines)
     try:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            tailnet = settings.load(environment, root=lab.state_folder)
-            programs = lab.programs
-            assert programs is not None
-            place = Place(Path(folder), environment, tailnet, programs.tailscale, programs.tailscaled)
-            try:
-                yield place
-            finally:
-                place.end_by_hand()
+            yield Base(lab, Path(folder), environment, settings.load(environment, root=lab.state_folder))
     finally:
         lab.stop()
+
+
+@contextmanager
+def made() -> Iterator[Place]:
+    """Bring up the place, and end it with whatever was done by hand."""
+    with lab_with((HOST,)) as base:
+        programs = base.lab.programs
+        assert programs is not None
+        place = Place(base.folder, base.environment, base.tailnet, programs.tailscale, programs.tailscaled)
+        try:
+            yield place
+        finally:
+            place.end_by_hand()
