@@ -70,7 +70,7 @@ MOCK = re.compile(r"\bmock\b|\bpatch\(|\bpatch\.|\.setattr\(")
 REGISTRIES = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("proxy", "golang", "org"))]
 
 SOURCES = sorted(TASKS.rglob("*.py"))
-# The programs in its folder are other people's libraries, as those show them.
+# What is in benchmark/programs/ runs by itself: how its peers' libraries are used, and what measures.
 EVERY_SOURCE = [*SOURCES, *sorted(BENCHMARK.glob("*.py"))]
 NOT_PARTS = {TASKS / name for name in PROGRAMS}
 PARTS = [path for path in SOURCES if path.parent != TASKS and path.name != "__init__.py" and path not in NOT_PARTS]
@@ -223,7 +223,7 @@ def test_tests_mirror_the_tree() -> None:
     for path in EVERY_SOURCE:
         if path not in {TASKS / "__init__.py", BENCHMARK / "__init__.py"}:
             name = "commands" if path.name == "__init__.py" else path.stem
-            twin = TESTS / Path(name_of(path)).parent / f"test_{name}.py"
+            twin = TESTS / Path(name_of(path)).with_name(f"test_{name}.py")
             missing += [] if twin.exists() else [str(twin.relative_to(ROOT))]
 
     assert missing == []
